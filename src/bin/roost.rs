@@ -1,0 +1,2 @@
+//! The panel and the node agent.
+fn main() {}

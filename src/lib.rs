@@ -1,0 +1,20 @@
+//! Roost: a panel for game servers that sleep while nobody plays.
+//!
+//! The map. Names point down only: a room may name those below it that stand beside it here.
+//!
+//! | room | what lives there | may name |
+//! | --- | --- | --- |
+//! | [`model`] | what things are: ids, money, states, rules | nothing |
+//! | [`wire`] | what panel, node and sidecar say to each other | model |
+//! | [`proxy`] | the sidecar at a server's public port | model, wire |
+//! | `store` | the only room that knows SQL | model |
+//! | `engines` | where servers run | model, wire |
+//! | `node` | the agent: Docker, console, doors | model, wire |
+//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines |
+//! | `http` | pages, JSON API, sessions, guards | model, wire, domain |
+//! | `workers` | what happens by itself | model, domain |
+//! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
+
+pub mod model;
+pub mod proxy;
+pub mod wire;

@@ -1,0 +1,15 @@
+//! What things are: ids, money, times, states, rules.
+//!
+//! Every other room names this one; it names nobody. No input or output, no async and no clock in here: a rule is a
+//! function of what it is given, so that each can be tested over everything it could be given.
+
+pub mod accounts;
+pub mod games;
+pub mod idleness;
+pub mod ids;
+pub mod life;
+pub mod money;
+pub mod nodes;
+pub mod servers;
+pub mod time;
+pub mod users;

@@ -1,0 +1,95 @@
+//! People: accounts, roles, and the one table of rights.
+
+use serde::{Deserialize, Serialize};
+
+use super::ids::UserId;
+use super::money::Credits;
+use super::time::Millis;
+
+/// What an account is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Own things only.
+    Player,
+    /// Reads all.
+    Viewer,
+    /// Also acts on servers and nodes.
+    Operator,
+    /// Everything.
+    Admin,
+}
+
+impl Role {
+    /// As stored and shown.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Role::Player => "player",
+            Role::Viewer => "viewer",
+            Role::Operator => "operator",
+            Role::Admin => "admin",
+        }
+    }
+
+    /// The role of this name.
+    pub fn parse(text: &str) -> Option<Role> {
+        [Role::Player, Role::Viewer, Role::Operator, Role::Admin].into_iter().find(|role| role.as_str() == text)
+    }
+}
+
+/// Something that a person may or may not do. Own servers are asked about with `owner: true`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Right {
+    /// See a server: page, log, history.
+    SeeServer,
+    /// Wake, sleep, start, stop, restart it.
+    PowerServer,
+    /// Send a line to its console.
+    TypeIntoConsole,
+    /// Change its settings.
+    ChangeServer,
+    /// Delete it.
+    DeleteServer,
+    /// Make one.
+    CreateServer,
+    /// See nodes.
+    SeeNodes,
+    /// Give credits to an account.
+    GrantCredits,
+    /// See metrics.
+    SeeMetrics,
+    /// See the list of accounts.
+    SeeUsers,
+}
+
+/// The table of rights, asked in `domain` and nowhere else.
+pub fn may(role: Role, right: Right, owner: bool) -> bool {
+    use Right::{
+        ChangeServer, CreateServer, DeleteServer, GrantCredits, PowerServer, SeeMetrics, SeeNodes, SeeServer, SeeUsers, TypeIntoConsole,
+    };
+    match right {
+        CreateServer => true,
+        SeeServer => owner || matches!(role, Role::Viewer | Role::Operator | Role::Admin),
+        PowerServer | TypeIntoConsole => owner || matches!(role, Role::Operator | Role::Admin),
+        ChangeServer | DeleteServer => owner || matches!(role, Role::Admin),
+        SeeNodes => matches!(role, Role::Viewer | Role::Operator | Role::Admin),
+        GrantCredits | SeeMetrics | SeeUsers => matches!(role, Role::Admin),
+    }
+}
+
+/// An account as others see it; the password hash stays in `store`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Its id.
+    pub id: UserId,
+    /// Lower case, checked.
+    pub email: String,
+    /// What it may do.
+    pub role: Role,
+    /// Sum of its ledger.
+    pub balance: Credits,
+    /// When it was made.
+    pub created_at: Millis,
+    /// Sessions made before this moment do not count (log out everywhere, password changed).
+    pub sessions_from: Millis,
+}

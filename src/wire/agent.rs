@@ -1,0 +1,217 @@
+//! Panel and node: commands down, reports up.
+//!
+//! Each command has an id and the generation of its server's row. It is stored before it is sent, sent again until it is
+//! answered, and asking twice gives the same answer. A node remembers the highest generation of each server and refuses
+//! lower ones, so that an old command that arrives late undoes nothing.
+
+use serde::{Deserialize, Serialize};
+
+use super::spec::InstanceSpec;
+use crate::model::idleness::Sample;
+use crate::model::ids::{CommandId, PanelId, ServerId};
+use crate::model::nodes::{Load, Specs};
+use crate::model::servers::{Run, Seen};
+use crate::model::time::Millis;
+
+/// Version of these messages; a node of another version is told to update.
+pub const VERSION: u32 = 1;
+/// Seconds between two heartbeats.
+pub const HEARTBEAT_SECS: u64 = 5;
+/// Most bytes of a line of log or console; longer ones are cut.
+pub const LINE_BYTES_MAX: usize = 4_096;
+/// Most lines in one message.
+pub const LINES_MAX: usize = 500;
+
+/// From the panel.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToNode {
+    /// First message: who speaks, and how often to measure.
+    Welcome {
+        /// Of the panel's messages.
+        version: u32,
+        /// Label of everything it made.
+        panel: PanelId,
+        /// Every server that has a row on this node, whatever its state. A container of this panel that is not in the list is
+        /// an orphan and is removed.
+        servers: Vec<ServerId>,
+    },
+    /// Do something that is answered.
+    Command(Command),
+    /// Send the log of a server: the last lines, then what comes, for a while. Answered by [`EventKind::Log`].
+    TailLogs {
+        /// Whose.
+        server: ServerId,
+        /// Only lines after this sequence number.
+        after: Option<u64>,
+        /// How many old lines at most, up to [`LINES_MAX`].
+        lines: u32,
+        /// How long to follow; asked again before it ends. 0: do not follow.
+        follow_secs: u32,
+    },
+    /// A line for the game's standard input; without line break, at most [`LINE_BYTES_MAX`].
+    ConsoleInput {
+        /// Whose.
+        server: ServerId,
+        /// The line.
+        line: String,
+    },
+}
+
+/// Something to do.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Command {
+    /// Its id, in the panel's outbox.
+    pub id: CommandId,
+    /// Whom it is about.
+    pub server: ServerId,
+    /// Of the server's row.
+    pub generation: i64,
+    /// What.
+    pub action: Action,
+}
+
+/// What a node can be asked to do with a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "action", rename_all = "snake_case")]
+pub enum Action {
+    /// Make everything but the running game: answered by `prepared`.
+    PrepareInstance {
+        /// The whole description.
+        spec: Box<InstanceSpec>,
+    },
+    /// Start the game, wait until it answers: answered by `running`.
+    StartInstance,
+    /// End the game: answered by `stopped`.
+    StopInstance {
+        /// True: the sidecar stays and wakes it (sleep). False: it goes too (stop).
+        keep_door: bool,
+        /// True: do nothing and answer `busy` when somebody is connected right now.
+        unless_busy: bool,
+    },
+    /// Remove containers, network and data: answered by `destroyed`.
+    DestroyInstance,
+}
+
+/// From a node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromNode {
+    /// First message.
+    RegisterNode {
+        /// Of the node's messages.
+        version: u32,
+        /// What it has.
+        specs: Specs,
+    },
+    /// Every [`HEARTBEAT_SECS`].
+    Heartbeat {
+        /// The node's clock.
+        at: Millis,
+        /// How it does.
+        load: Load,
+        /// True when the engine answered: the list below is complete. False: the engine is away and the list means nothing.
+        complete: bool,
+        /// All instances of this panel.
+        instances: Vec<InstanceReport>,
+    },
+    /// Something happened.
+    Event(Event),
+}
+
+/// What a node knows of one server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceReport {
+    /// Whose.
+    pub server: ServerId,
+    /// State of its containers.
+    pub seen: Seen,
+    /// [`InstanceSpec::revision`] of what it was prepared with; empty when it was not.
+    pub revision: String,
+    /// The last runs, oldest first, at most [`RUNS_KEPT`]: kept in the instance folder so that no charge is lost or doubled.
+    pub runs: Vec<Run>,
+    /// When the node last woke it on its own, because the panel last allowed that.
+    pub woken_at: Option<Millis>,
+    /// Last measurement, while it runs.
+    pub sample: Option<Sample>,
+}
+
+/// So many runs of a server a node remembers.
+pub const RUNS_KEPT: usize = 16;
+
+/// Something happened to a server.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Whose.
+    pub server: ServerId,
+    /// The node's clock.
+    pub at: Millis,
+    /// The command that it answers or belongs to; none: it happened by itself.
+    pub command: Option<CommandId>,
+    /// What.
+    pub kind: EventKind,
+}
+
+/// A line of a game's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogLine {
+    /// Grows with every line of this server, also across restarts of game and agent: nanoseconds since 1970, made unique.
+    pub seq: u64,
+    /// Without line break, at most [`LINE_BYTES_MAX`], terminal colours still in it.
+    pub text: String,
+}
+
+/// What happened.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
+    /// The command is being carried out.
+    Accepted,
+    /// How far it is: moves the deadline on.
+    Progress {
+        /// In words: `pulling itzg/minecraft-server: 12 of 18 layers, 340 of 512 MB`.
+        text: String,
+        /// 0 to 100 where it can be said.
+        percent: Option<u8>,
+    },
+    /// Answer to `prepare_instance`.
+    Prepared(InstanceReport),
+    /// The game answers; to `start_instance`, or by itself.
+    Running(InstanceReport),
+    /// Answer to `stop_instance`, with `runs` closed.
+    Stopped(InstanceReport),
+    /// Answer to `stop_instance` with `unless_busy`: somebody is connected, nothing was done.
+    Busy {
+        /// How many.
+        players: u32,
+    },
+    /// Answer to `destroy_instance`: nothing is left.
+    Destroyed,
+    /// The command failed.
+    Failed {
+        /// In words, with what to do.
+        reason: String,
+        /// Worth trying again.
+        retryable: bool,
+        /// What is there now.
+        report: Option<InstanceReport>,
+    },
+    /// The game ended by itself, or its containers went behind our back.
+    Exited(InstanceReport),
+    /// Somebody asked for a sleeping server through its sidecar. Where the spec allows it, the node is already starting it.
+    Wake {
+        /// Who: the address of the client, as the sidecar saw it.
+        client: String,
+        /// Which public port.
+        port: u16,
+        /// True: the node is starting it. False: it was refused.
+        started: bool,
+    },
+    /// Lines of the log.
+    Log {
+        /// In order.
+        lines: Vec<LogLine>,
+        /// True: lines between the asked `after` and the first one here are lost.
+        gap: bool,
+    },
+}

@@ -1,0 +1,60 @@
+//! Everything a node has to know to run a server, in one value. What it does not name does not reach the container.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::door::Verdict;
+use crate::model::games::{Ready, Stop};
+use crate::model::ids::ServerId;
+use crate::model::servers::PublicPort;
+
+/// A server as its node has to run it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InstanceSpec {
+    /// Whose.
+    pub server: ServerId,
+    /// For the sidecar's answers to players; never part of a command line, path or container name.
+    pub name: String,
+    /// Image reference; `roost/demo:<version>` is made on the node, never pulled.
+    pub image: String,
+    /// Arguments where the image's own command is not wanted.
+    pub args: Vec<String>,
+    /// The container's whole environment, as data.
+    pub env: BTreeMap<String, String>,
+    /// Where the data folder is mounted.
+    pub data_path: String,
+    /// `uid:gid` to own the data folder.
+    pub user: Option<String>,
+    /// Capabilities that are left to the game, checked against the node's list.
+    pub capabilities: Vec<String>,
+    /// Public ports and where they lead.
+    pub ports: Vec<PublicPort>,
+    /// Thousandths of a core.
+    pub cpu_millis: u32,
+    /// MiB.
+    pub memory_mib: u32,
+    /// MiB.
+    pub storage_mib: u32,
+    /// Which /29 of the node's pool.
+    pub subnet: u32,
+    /// How to know that it can be played.
+    pub ready: Ready,
+    /// Longest time from start to ready, in seconds.
+    pub ready_within_secs: u32,
+    /// How it ends.
+    pub stop: Stop,
+    /// Sidecar's protocol helper.
+    pub door: Option<String>,
+    /// Whether traffic may wake it, and what to tell players if not.
+    pub wake: Verdict,
+}
+
+impl InstanceSpec {
+    /// Hash of all of it, in hexadecimal: the node has this very description or it has not.
+    pub fn revision(&self) -> String {
+        let text = serde_json::to_vec(self).unwrap_or_default();
+        hex::encode(&Sha256::digest(text)[..12])
+    }
+}
