@@ -201,7 +201,7 @@ pub const ATTEMPTS_MAX: u32 = 6;
 
 /// How long to wait after the `attempts`th failure in a row: 2 s, doubling, at most 5 minutes. None: enough.
 pub fn wait_after(attempts: u32) -> Option<i64> {
-    (attempts < ATTEMPTS_MAX).then(|| (2 * SECOND << attempts.saturating_sub(1).min(10)).min(5 * MINUTE))
+    (attempts < ATTEMPTS_MAX).then(|| ((2 * SECOND) << attempts.saturating_sub(1).min(10)).min(5 * MINUTE))
 }
 
 /// Crashes are counted over this time.
@@ -229,7 +229,7 @@ impl Life {
         self.crashes.push(at);
         self.doing = None;
         let tries = self.crashes.len();
-        let next_try = (tries <= CRASH_RESTARTS).then(|| now + (2 * SECOND << (2 * (tries - 1))));
+        let next_try = (tries <= CRASH_RESTARTS).then(|| now + ((2 * SECOND) << (2 * (tries - 1))));
         self.trouble = Some(Trouble { what, since: now, next_try });
         self.show(Phase::Failed, now);
         true
