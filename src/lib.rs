@@ -17,4 +17,6 @@
 
 pub mod model;
 pub mod proxy;
+#[cfg(feature = "panel")]
+pub mod store;
 pub mod wire;
