@@ -72,6 +72,7 @@ CREATE TABLE servers (
     generation BIGINT NOT NULL,
     wanted TEXT NOT NULL,
     wanted_since BIGINT NOT NULL,
+    gently BIGINT NOT NULL,
     restart_before BIGINT,
     phase TEXT NOT NULL,
     phase_since BIGINT NOT NULL,

@@ -15,6 +15,10 @@
 //! | `workers` | what happens by itself | model, domain |
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
 
+#[cfg(feature = "panel")]
+pub mod domain;
+#[cfg(feature = "panel")]
+pub mod engines;
 pub mod model;
 pub mod proxy;
 #[cfg(feature = "panel")]

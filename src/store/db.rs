@@ -21,8 +21,6 @@ const LITE_READERS: u32 = 4;
 const PG_CONNECTIONS: u32 = 16;
 /// Longest wait for a connection or a lock.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How often a write is begun again when the database says busy.
-pub const BUSY_TRIES: u32 = 5;
 
 /// What can go wrong below.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +47,9 @@ impl From<sqlx::Error> for StoreError {
         let busy_lite = |code: &str| matches!(code, "5" | "6" | "261" | "262" | "517");
         match &error {
             sqlx::Error::Database(refusal) if refusal.is_unique_violation() => StoreError::Exists(error),
-            sqlx::Error::Database(refusal) if refusal.code().is_some_and(|code| busy_lite(&code) || code.starts_with("40") || code.starts_with("57P")) => {
+            sqlx::Error::Database(refusal)
+                if refusal.code().is_some_and(|code| busy_lite(&code) || code.starts_with("40") || code.starts_with("57P")) =>
+            {
                 StoreError::Busy(error)
             }
             sqlx::Error::PoolTimedOut | sqlx::Error::Io(_) => StoreError::Busy(error),

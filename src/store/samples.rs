@@ -37,7 +37,8 @@ impl From<SampleRow> for Sample {
 pub async fn insert(db: &Db, samples: &[(ServerId, Sample)]) -> Result<(), StoreError> {
     use Samples as S;
     for batch in samples.chunks(BATCH_MAX) {
-        let mut insert = Query::insert().into_table(S::Table).columns([S::Server, S::At, S::CpuMillis, S::MemoryMib, S::Players]).to_owned();
+        let mut insert =
+            Query::insert().into_table(S::Table).columns([S::Server, S::At, S::CpuMillis, S::MemoryMib, S::Players]).to_owned();
         for (server, sample) in batch {
             insert.values_panic([
                 server.as_str().into(),

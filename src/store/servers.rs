@@ -32,6 +32,7 @@ enum Servers {
     Generation,
     Wanted,
     WantedSince,
+    Gently,
     RestartBefore,
     Phase,
     PhaseSince,
@@ -53,7 +54,7 @@ enum Servers {
 
 use Servers as S;
 
-const COLUMNS: [Servers; 32] = [
+const COLUMNS: [Servers; 33] = [
     S::Id,
     S::Owner,
     S::Name,
@@ -69,6 +70,7 @@ const COLUMNS: [Servers; 32] = [
     S::Generation,
     S::Wanted,
     S::WantedSince,
+    S::Gently,
     S::RestartBefore,
     S::Phase,
     S::PhaseSince,
@@ -105,6 +107,7 @@ struct ServerRow {
     generation: i64,
     wanted: String,
     wanted_since: i64,
+    gently: i64,
     restart_before: Option<i64>,
     phase: String,
     phase_since: i64,
@@ -142,6 +145,7 @@ impl TryFrom<ServerRow> for Server {
             generation: row.generation,
             wanted: Wanted::parse(&row.wanted).ok_or(StoreError::Unreadable("servers.wanted"))?,
             wanted_since: Millis(row.wanted_since),
+            gently: row.gently != 0,
             restart_before: row.restart_before.map(Millis),
             phase: Phase::parse(&row.phase).ok_or(StoreError::Unreadable("servers.phase"))?,
             phase_since: Millis(row.phase_since),
@@ -196,6 +200,7 @@ fn values(server: &Server, due_at: Millis) -> Result<Vec<Value>, StoreError> {
         life.generation.into(),
         text(life.wanted.as_str()),
         life.wanted_since.0.into(),
+        i64::from(life.gently).into(),
         life.restart_before.map(|at| at.0).into(),
         text(life.phase.as_str()),
         life.phase_since.0.into(),
@@ -365,7 +370,11 @@ pub async fn subnets(db: &Db, node: &NodeId, limit: u64) -> Result<Vec<u32>, Sto
 
 /// How many servers somebody has.
 pub async fn count_of_owner(db: &Db, owner: &UserId) -> Result<i64, StoreError> {
-    let select = Query::select().expr_as(Expr::col(S::Id).count(), "number").from(S::Table).and_where(Expr::col(S::Owner).eq(owner.as_str())).to_owned();
+    let select = Query::select()
+        .expr_as(Expr::col(S::Id).count(), "number")
+        .from(S::Table)
+        .and_where(Expr::col(S::Owner).eq(owner.as_str()))
+        .to_owned();
     Ok(db.opt::<NumberRow>(&select).await?.map_or(0, |row| row.number))
 }
 

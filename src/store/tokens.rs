@@ -85,10 +85,7 @@ pub async fn insert(db: &Db, token: &Token, hash: &str) -> Result<(), StoreError
 
 /// The living token of this hash.
 pub async fn by_hash(db: &Db, hash: &str, now: Millis) -> Result<Option<Token>, StoreError> {
-    let select = select()
-        .and_where(Expr::col(ApiTokens::Hash).eq(hash))
-        .and_where(Expr::col(ApiTokens::ExpiresAt).gt(now.0))
-        .to_owned();
+    let select = select().and_where(Expr::col(ApiTokens::Hash).eq(hash)).and_where(Expr::col(ApiTokens::ExpiresAt).gt(now.0)).to_owned();
     db.opt::<TokenRow>(&select).await?.map(TryInto::try_into).transpose()
 }
 
