@@ -5,3 +5,4 @@
 mod catalogue;
 #[allow(dead_code, reason = "each function waits for the first test that needs its service")]
 mod services;
+mod tidy;
