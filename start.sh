@@ -51,14 +51,15 @@ serve() {
 services() {
   need_rust
   . tests/services/postgres.sh
-  packages "for the tests" chromium chromium-driver postgresql qstat bzflag-server iptables iproute2 curl ca-certificates ||
+  packages "for the tests" chromium chromium-driver postgresql qstat iptables iproute2 curl ca-certificates ||
     fail "The tests need the packages above."
   docker_engine || fail "The tests need a Docker Engine."
   vendor_files
   [ -n "$vendor_complete" ] || fail "The browser tests need the files of static/vendor.lock."
   build_proxy
-  local game
-  for game in bzflag openarena freeciv; do tests/games/make "$game" "roost-test/$game:1" || fail "No image of $game."; done
+  local game tools="${XDG_CACHE_HOME:-$HOME/.cache}/roost/tools"
+  for game in bzflag openarena freeciv; do tests/games/make "$game" "roost-test/$game:1" "$tools" || fail "No image of $game."; done
+  export PATH="$tools:$PATH"
   export ROOST_TEST_DOCKER=1 ROOST_TEST_GAMES=1 ROOST_PROXY_BINARY="$proxy_binary" ROOST_TEST_ALL=1
   ROOST_TEST_BROWSER=$(command -v chromedriver) || fail "There is no chromedriver."
   export ROOST_TEST_BROWSER

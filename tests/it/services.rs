@@ -38,6 +38,8 @@ pub struct Games {
     pub bzflag: &'static str,
     /// UDP 27960; `quakestat -q3s` asks it.
     pub openarena: &'static str,
+    /// TCP 5556; its log says `Now accepting` when it is ready, and its console reads standard input.
+    pub freeciv: &'static str,
 }
 
 /// The Docker Engine, or the test is left out.
@@ -57,7 +59,7 @@ pub fn browser(test: &str) -> Option<Browser> {
 
 /// Images of real games, or the test is left out.
 pub fn games(test: &str) -> Option<Games> {
-    let games = Games { bzflag: "roost-test/bzflag:1", openarena: "roost-test/openarena:1" };
+    let games = Games { bzflag: "roost-test/bzflag:1", openarena: "roost-test/openarena:1", freeciv: "roost-test/freeciv:1" };
     switched_on("ROOST_TEST_GAMES").then_some(games).or_else(|| leave_out(test, "images of real games"))
 }
 
