@@ -33,14 +33,23 @@ build_proxy() {
   proxy_binary=$CARGO_TARGET_DIR/$host/release/roost-proxy
 }
 
+# Files of these folders become part of the program. Cargo notices where one changes, but not where one comes or goes.
+forget_old_files() {
+  local list=$CARGO_TARGET_DIR/release/embedded-files now
+  now=$(find static seeds -type f | LC_ALL=C sort)
+  [ -f "$list" ] && [ "$(cat "$list")" = "$now" ] && return 0
+  [ ! -f "$list" ] || cargo clean --quiet --release --package roost
+  mkdir -p "${list%/*}"
+  printf '%s\n' "$now" >"$list"
+}
+
 serve() {
   local roost=$CARGO_TARGET_DIR/release/roost
   need_rust
   [ -x "$roost" ] || say "The first build takes several minutes; each line below is one part of it."
   vendor_files
-  # New files in static/ are not noticed by cargo where the program was built without them.
-  [ -z "$vendor_changed" ] || [ ! -x "$roost" ] || cargo clean --quiet --release --package roost
   build_proxy
+  forget_old_files
   cargo build --locked --release --bin roost || fail "The panel does not build; see above."
   docker_engine || true
   say "Starting the panel."
