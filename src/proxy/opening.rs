@@ -106,8 +106,11 @@ async fn open_tcp(gate: Arc<Gate>, knock: Knock, target: SocketAddr, doubted: bo
             if let Ok(stream) = connect(target).await {
                 return Opened::Open(Spare::of(stream));
             }
-            if gate.game() == GameIs::Down || since.elapsed() >= DOUBT_AFTER {
-                break;
+            // A game that is starting may take its time; one that is said to be up should answer.
+            match gate.game() {
+                GameIs::Down => break,
+                GameIs::Up if since.elapsed() >= DOUBT_AFTER => break,
+                GameIs::Starting | GameIs::Up => {}
             }
             sleep(pause).await;
             pause = (pause * 2).min(CONNECT_PAUSE_MAX);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use rustix::net::SendFlags;
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -163,8 +164,10 @@ impl UdpRoute {
     }
 
     fn pass(&self, socket: &UdpSocket, data: &[u8]) {
-        // The first failure may be news of an earlier datagram; a second one means that this one is lost, as datagrams are.
-        if socket.try_send(data).is_ok() || socket.try_send(data).is_ok() {
+        // Straight to the kernel, because the runtime knows nothing yet of a socket that was just made. The first failure may be
+        // news of an earlier datagram; a second one means that this one is lost, as datagrams are.
+        let sent = || rustix::net::send(socket, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok();
+        if sent() || sent() {
             self.gate.traffic.bytes_in.fetch_add(data.len() as u64, Relaxed);
         }
     }
@@ -216,8 +219,7 @@ impl UdpRoute {
     }
 
     fn socket(&self) -> io::Result<UdpSocket> {
-        let any: SocketAddr =
-            if self.target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+        let any: SocketAddr = if self.target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
         let socket = std::net::UdpSocket::bind(any)?;
         socket.connect(self.target)?;
         socket.set_nonblocking(true)?;
