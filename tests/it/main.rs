@@ -1,1 +1,3 @@
+//! The integration tests: one program, one file for each noun.
 
+mod proxy;
