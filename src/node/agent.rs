@@ -107,6 +107,8 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), NodeError> {
     let agent = begin(config, clock, outbox, stop.child_token())?;
+    // Whoever drops this future ends everything that it began.
+    let _end = agent.ctx.stop.clone().drop_guard();
     agent.ctx.tasks.spawn(heartbeat::beat(Arc::clone(&agent)));
     agent.ctx.tasks.spawn(Arc::clone(&agent).hear_docker());
     loop {

@@ -167,7 +167,11 @@ impl Gate {
     pub fn admits(&self, source: IpAddr) -> bool {
         let admitted = self.wakes.lock().unwrap_or_else(PoisonError::into_inner).admit(source, Instant::now());
         if !admitted {
-            self.log.line(self.server.as_str(), "knock ignored", &format!("{source} knocked more than {} times a minute", self.bounds.wakes_per_minute));
+            self.log.line(
+                self.server.as_str(),
+                "knock ignored",
+                &format!("{source} knocked more than {} times a minute", self.bounds.wakes_per_minute),
+            );
         }
         admitted
     }

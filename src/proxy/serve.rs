@@ -10,6 +10,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, TcpSocket, UdpSocket};
 use tokio::time::{Instant, sleep};
 
+use super::activity;
 use super::agent::{Agent, Place};
 use super::bounds::{BACKLOG, Bounds, FAREWELL_WITHIN};
 use super::games::{Helper, Secret};
@@ -19,7 +20,6 @@ use super::pipes::Workbench;
 use super::tasks::Tasks;
 use super::tcp::TcpRoute;
 use super::udp::UdpRoute;
-use super::activity;
 use crate::model::games::Protocol;
 use crate::model::time::Clock;
 use crate::wire::door::{DoorConfig, DoorServer};

@@ -216,8 +216,7 @@ impl UdpRoute {
     }
 
     fn socket(&self) -> io::Result<UdpSocket> {
-        let any: SocketAddr =
-            if self.target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
+        let any: SocketAddr = if self.target.is_ipv4() { (Ipv4Addr::UNSPECIFIED, 0).into() } else { (Ipv6Addr::UNSPECIFIED, 0).into() };
         let socket = std::net::UdpSocket::bind(any)?;
         socket.connect(self.target)?;
         socket.set_nonblocking(true)?;

@@ -216,9 +216,12 @@ mod tests {
 
     #[test]
     fn a_look_and_a_join_are_told_apart_whatever_the_pieces() {
-        for (intent, expected) in
-            [(1, Greeting::Look(Look::Status { used: 17, protocol: 767 })), (2, Greeting::Join), (3, Greeting::Join), (4, Greeting::Foreign)]
-        {
+        for (intent, expected) in [
+            (1, Greeting::Look(Look::Status { used: 17, protocol: 767 })),
+            (2, Greeting::Join),
+            (3, Greeting::Join),
+            (4, Greeting::Foreign),
+        ] {
             let bytes = hello(intent);
             for cut in 0..bytes.len() {
                 assert_eq!(greeting(&bytes[..cut]), Greeting::More, "{cut}");

@@ -206,7 +206,15 @@ async fn a_minecraft_list_sees_that_it_sleeps_and_wakes_nobody_and_a_join_wakes(
     let text = String::from_utf8_lossy(&answer);
     assert!(text.contains("Valley of Echoes is asleep, join to wake"), "{text}");
     assert!(answer.ends_with(&[9, 1, 1, 2, 3, 4, 5, 6, 7, 8]));
-    assert!(rest_of(&mut { let mut scanner = door.connect().await; scanner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap(); scanner }).await.is_empty());
+    assert!(
+        rest_of(&mut {
+            let mut scanner = door.connect().await;
+            scanner.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+            scanner
+        })
+        .await
+        .is_empty()
+    );
     assert!(door.mind().wakes.is_empty());
 
     let mut player = door.connect().await;
