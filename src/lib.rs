@@ -15,6 +15,8 @@
 //! | `workers` | what happens by itself | model, domain |
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
 
+#[cfg(feature = "panel")]
+pub mod http;
 pub mod model;
 pub mod proxy;
 pub mod wire;
