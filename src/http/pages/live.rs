@@ -147,7 +147,7 @@ impl Waiting {
 }
 
 /// What a passing phase waits for when nothing more exact is known.
-fn waited_for(phase: Phase) -> &'static str {
+pub fn waited_for(phase: Phase) -> &'static str {
     match phase {
         Phase::Requested => "Waiting for its machine to take it on.",
         Phase::Preparing => "Fetching the game and making its network and folder.",
