@@ -11,7 +11,9 @@
   const byId = (id) => document.getElementById(id);
   document.documentElement.classList.add("scripted");
 
-  // Times: the same words as the server's, counted on from its clock.
+  // Times: the same words as the server's, counted on from its clock; the visitor's own may be wrong.
+  const skew = Number(document.documentElement.dataset.now || Date.now()) - Date.now();
+  const now = () => Date.now() + skew;
   const span = (ms) => {
     ms = Math.max(0, ms);
     if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
@@ -24,13 +26,13 @@
   };
   const words = {
     relative: (at) => {
-      const ms = Date.now() - at;
+      const ms = now() - at;
       if (ms < -SECOND) return `in ${span(-ms)}`;
       return ms < 5 * SECOND ? "just now" : `${span(ms)} ago`;
     },
-    lasting: (at) => span(Date.now() - at),
-    clock: (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
-    full: (at) => new Date(at).toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" }),
+    lasting: (at) => span(now() - at),
+    clock: (at) => new Date(at).toLocaleTimeString([], { timeStyle: "short" }),
+    full: (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }),
   };
   const refreshTimes = (root) => {
     for (const time of root.querySelectorAll("time[data-as]")) {

@@ -103,6 +103,14 @@ impl Action {
         }
     }
 
+    /// It needs credits.
+    pub fn wakes(self) -> bool {
+        match self {
+            Action::Wake | Action::Start => true,
+            Action::Sleep | Action::Stop | Action::Restart | Action::Retry => false,
+        }
+    }
+
     /// What happens, for the tooltip.
     pub fn hint(self) -> &'static str {
         match self {

@@ -144,6 +144,7 @@ fn pulling() -> Option<Server> {
 
 fn failed(name: &str, retried: bool) -> Option<Server> {
     let mut server = server(5, name, Phase::Failed, Wanted::Running)?;
+    server.life.phase_since = NOW - 4 * MINUTE;
     server.life.trouble = Some(Trouble {
         what: "The kernel ended the game because it used more than its 2 GiB of memory. Choose a bigger plan or fewer players.".to_owned(),
         since: NOW - 4 * MINUTE,
