@@ -127,8 +127,19 @@
     };
     document.addEventListener("htmx:wsOpen", () => { if (lost) lost.hidden = true; });
     document.addEventListener("htmx:wsClose", () => { if (lost) lost.hidden = false; });
+    // A part that is replaced under somebody's keyboard gives the focus to its successor.
+    let focus = null;
+    const place = (element) => {
+      const form = element.closest("form");
+      if (element.id) return `#${CSS.escape(element.id)}`;
+      if (element.dataset.copy) return `[data-copy="${CSS.escape(element.dataset.copy)}"]`;
+      if (form && element.tagName === "BUTTON") return `form[action="${CSS.escape(form.getAttribute("action"))}"] button`;
+      return element.hasAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
+    };
     document.addEventListener("htmx:oobBeforeSwap", (event) => {
       const { target, fragment } = event.detail;
+      const active = document.activeElement;
+      focus = target && target !== active && target.contains(active) ? place(active) : null;
       if (target && target.id === "log") {
         event.detail.shouldSwap = false;
         take(fragment);
@@ -136,6 +147,8 @@
     });
     document.addEventListener("htmx:oobAfterSwap", (event) => {
       const part = byId(event.detail.target?.id) || document;
+      if (focus) part.querySelector?.(focus)?.focus({ preventScroll: true });
+      focus = null;
       refreshTimes(part);
       const said = byId("said"), head = byId("head");
       if (said && head && said.textContent !== head.dataset.say) said.textContent = head.dataset.say;

@@ -39,6 +39,15 @@ impl PhaseView {
         };
         PhaseView { word, sign, sky, passing: !phase.rests() }
     }
+
+    /// The bird on a wide sky, where one sits there: a name in `static/icons/signs.svg`.
+    pub fn bird(&self) -> Option<&'static str> {
+        match self.sky {
+            "day" | "dawn" => Some("bird"),
+            "night" | "dusk" => Some("bird-asleep"),
+            _empty => None,
+        }
+    }
 }
 
 /// Something its owner can ask for.
