@@ -125,14 +125,23 @@
       if (newest > 0n) to.searchParams.set("after", newest.toString());
       return new WebSocket(to, []);
     };
-    document.addEventListener("htmx:wsOpen", () => { if (lost) lost.hidden = true; });
-    document.addEventListener("htmx:wsClose", () => { if (lost) lost.hidden = false; });
+    let leaving = false;
+    addEventListener("pagehide", () => { leaving = true; });
+    document.addEventListener("htmx:wsOpen", () => { lost.hidden = true; });
+    // htmx tries again after these; any other code means that the panel has ended it.
+    const TRIED_AGAIN = [1006, 1011, 1012, 1013];
+    document.addEventListener("htmx:wsClose", (event) => {
+      if (leaving) return;
+      const ended = !TRIED_AGAIN.includes(event.detail.event?.code);
+      lost.lastElementChild.textContent = ended ? "This page no longer updates by itself. Reload it." : "Connection lost. Reconnecting…";
+      lost.hidden = false;
+    });
     // A part that is replaced under somebody's keyboard gives the focus to its successor.
     let focus = null;
     const place = (element) => {
       const form = element.closest("form");
       if (element.id) return `#${CSS.escape(element.id)}`;
-      if (element.dataset.copy) return `[data-copy="${CSS.escape(element.dataset.copy)}"]`;
+      if (element.dataset.copy) return "[data-copy]";
       if (form && element.tagName === "BUTTON") return `form[action="${CSS.escape(form.getAttribute("action"))}"] button`;
       return element.hasAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
     };
