@@ -137,7 +137,7 @@ fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
 
 fn pulling() -> Option<Server> {
     let mut server = server(4, RIGHT_TO_LEFT, Phase::Preparing, Wanted::Running)?;
-    server.life.message = "Fetching itzg/minecraft-server: 12 of 18 layers, 66% of 512 MB".to_owned();
+    "Fetching itzg/minecraft-server: 12 of 18 layers, 66% of 512 MB".clone_into(&mut server.life.message);
     server.life.phase_since = NOW - 48 * SECOND;
     Some(server)
 }
