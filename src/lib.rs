@@ -16,7 +16,17 @@
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
 
 #[cfg(feature = "panel")]
+pub mod domain;
+#[cfg(feature = "panel")]
+pub mod engines;
+#[cfg(feature = "panel")]
 pub mod http;
 pub mod model;
 pub mod proxy;
+#[cfg(feature = "panel")]
+pub mod settings;
+#[cfg(feature = "panel")]
+pub mod store;
 pub mod wire;
+#[cfg(feature = "panel")]
+pub mod workers;

@@ -99,6 +99,8 @@ pub struct Life {
     pub wanted: Wanted,
     /// Since when.
     pub wanted_since: Millis,
+    /// Put to sleep only if nobody is connected at the moment of stopping.
+    pub gently: bool,
     /// Runs that started before this moment are to be ended: a restart.
     pub restart_before: Option<Millis>,
     /// What the pages show.
@@ -239,6 +241,7 @@ impl Life {
     pub fn want(&mut self, wanted: Wanted, now: Millis) {
         self.wanted = wanted;
         self.wanted_since = now;
+        self.gently = false;
         self.forgive();
     }
 
@@ -270,6 +273,7 @@ mod tests {
             generation: 1,
             wanted,
             wanted_since: Millis(0),
+            gently: false,
             restart_before: None,
             phase: Phase::Requested,
             phase_since: Millis(0),

@@ -7,6 +7,7 @@ pub mod accounts;
 pub mod games;
 pub mod idleness;
 pub mod ids;
+pub mod ledger;
 pub mod life;
 pub mod money;
 pub mod nodes;

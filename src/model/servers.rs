@@ -263,6 +263,8 @@ pub struct Server {
     pub seen_at: Option<Millis>,
     /// How quiet it is.
     pub quiet: super::idleness::Quiet,
+    /// Players as last measured, while it runs.
+    pub players: Option<u32>,
     /// When it was made.
     pub created_at: Millis,
     /// When the data go, where that is planned.

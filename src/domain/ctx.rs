@@ -1,0 +1,161 @@
+//! What every function of the domain is given: database, clock, engine, policy, catalogue, and who acts.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, RwLock};
+
+use tokio::sync::{Notify, broadcast};
+
+use super::games::Catalogue;
+use super::limits::Limits;
+use super::logs::LogHub;
+use super::nodes::LastReport;
+use super::passwords::Hasher;
+use crate::engines::Engine;
+use crate::model::idleness::Rules;
+use crate::model::ids::{PanelId, ServerId, UserId};
+use crate::model::money::Credits;
+use crate::model::time::Clock;
+use crate::model::users::{Right, Role, User, may};
+use crate::store::Db;
+
+/// What an operator has set, as far as the domain asks.
+#[derive(Debug, Clone)]
+pub struct Policy {
+    /// Credits of a new account.
+    pub signup_credits: Credits,
+    /// May people top up freely? Only for demonstrations.
+    pub demo_top_up: bool,
+    /// May strangers register?
+    pub open_registration: bool,
+    /// When is a server quiet?
+    pub idle: Rules,
+    /// Idle minutes of a new server.
+    pub idle_minutes: u32,
+    /// First and last public port.
+    pub ports: (u16, u16),
+    /// How many /29 networks the pool of a node holds.
+    pub subnets: u32,
+    /// Most servers of one account.
+    pub servers_max: u32,
+    /// Days that an API token lives at most.
+    pub token_days_max: u32,
+}
+
+/// Who acts.
+#[derive(Debug, Clone)]
+pub struct Actor {
+    /// The account.
+    pub user: User,
+}
+
+impl Actor {
+    /// May it do this with something of `owner`?
+    pub fn may(&self, right: Right, owner: &UserId) -> bool {
+        may(self.user.role, right, self.user.id == *owner)
+    }
+
+    /// May it do this at all?
+    pub fn may_at_all(&self, right: Right) -> bool {
+        may(self.user.role, right, false)
+    }
+
+    /// Does it see more than its own things?
+    pub fn is_staff(&self) -> bool {
+        match self.user.role {
+            Role::Player => false,
+            Role::Viewer | Role::Operator | Role::Admin => true,
+        }
+    }
+}
+
+/// Something that pages may want to show anew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// A server's row or measurements.
+    Server {
+        /// Whose.
+        owner: UserId,
+        /// Which.
+        server: ServerId,
+        /// True: it is gone.
+        gone: bool,
+    },
+    /// A balance.
+    Balance(UserId),
+    /// A node.
+    Node,
+    /// Somebody's rights or sessions ended: open sockets look again.
+    Rights(UserId),
+}
+
+/// Changes that a slow listener may be behind; more, and it is told that it missed some.
+const CHANGES: usize = 1_024;
+
+/// Everything that the domain needs.
+pub struct Ctx {
+    /// The database.
+    pub db: Db,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Where servers run.
+    pub engine: Arc<dyn Engine>,
+    /// What the operator set.
+    pub policy: Policy,
+    /// This panel's id.
+    pub panel: PanelId,
+    /// The catalogue, as loaded at start.
+    pub catalogue: RwLock<Arc<Catalogue>>,
+    /// What changes, for live pages.
+    pub changes: broadcast::Sender<Change>,
+    /// Wakes the reconciler.
+    pub nudge: Notify,
+    /// Logs of games, as far as somebody reads them.
+    pub logs: LogHub,
+    /// Limits of tries.
+    pub limits: Limits,
+    /// Password hashes.
+    pub hasher: Hasher,
+    /// What each server's node said last, so that only changes are written. May be lost.
+    pub(super) reports: Mutex<HashMap<ServerId, LastReport>>,
+}
+
+impl Ctx {
+    /// Puts it together; the catalogue is loaded from the database.
+    pub async fn new(db: Db, clock: Arc<dyn Clock>, engine: Arc<dyn Engine>, policy: Policy) -> Result<Arc<Ctx>, crate::store::StoreError> {
+        let panel = super::nodes::panel_id(&db).await?;
+        let catalogue = Catalogue::load(&db).await?;
+        Ok(Arc::new(Ctx {
+            db,
+            clock,
+            engine,
+            policy,
+            panel,
+            catalogue: RwLock::new(Arc::new(catalogue)),
+            changes: broadcast::channel(CHANGES).0,
+            nudge: Notify::new(),
+            logs: LogHub::default(),
+            limits: Limits::default(),
+            hasher: Hasher::default(),
+            reports: Mutex::default(),
+        }))
+    }
+
+    /// The catalogue.
+    pub fn games(&self) -> Arc<Catalogue> {
+        self.catalogue.read().map(|catalogue| catalogue.clone()).unwrap_or_default()
+    }
+
+    /// Tells live pages; nobody listening is fine.
+    pub(super) fn tell(&self, change: Change) {
+        let _ = self.changes.send(change);
+    }
+
+    /// Random bytes from the system.
+    pub(super) fn random<const N: usize>() -> [u8; N] {
+        let mut bytes = [0; N];
+        // Without randomness of the system no id, token or salt is safe: better to stop than to go on.
+        #[allow(clippy::expect_used)]
+        getrandom::fill(&mut bytes).expect("the system gives random bytes");
+        bytes
+    }
+}

@@ -1,0 +1,53 @@
+//! `Idempotency-Key`: the same request with the same key gets the same answer and is done once.
+
+use sha2::{Digest, Sha256};
+
+use super::{Actor, Ctx, Refusal};
+use crate::store::idempotency;
+
+/// Longest key.
+pub const KEY_MAX: usize = 128;
+/// Largest answer that is kept, in bytes.
+pub const ANSWER_MAX: usize = 64 * 1024;
+
+/// What to do with a request that carries a key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Claim {
+    /// It is new: do it, then [`keep`] or [`free`].
+    Fresh,
+    /// It was done: this status and body.
+    Done(u16, String),
+}
+
+/// Claims a key for a request.
+///
+/// # Errors
+/// [`Refusal::Conflict`] when the key came with another request before, or the first one is still under way.
+pub async fn claim(ctx: &Ctx, actor: &Actor, key: &str, method: &str, path: &str, body: &[u8]) -> Result<Claim, Refusal> {
+    let mut hash = Sha256::new();
+    for part in [method.as_bytes(), b"\n", path.as_bytes(), b"\n", body] {
+        hash.update(part);
+    }
+    let request = hex::encode(hash.finalize());
+    if idempotency::claim(&ctx.db, &actor.user.id, key, &request, ctx.clock.now()).await? {
+        return Ok(Claim::Fresh);
+    }
+    let kept = idempotency::get(&ctx.db, &actor.user.id, key).await?.ok_or(Refusal::NotFound)?;
+    if kept.request != request {
+        return Err(Refusal::Conflict("This Idempotency-Key came with another request before. Use a new key.".to_owned()));
+    }
+    match (kept.status.and_then(|status| u16::try_from(status).ok()), kept.answer) {
+        (Some(status), Some(answer)) => Ok(Claim::Done(status, answer)),
+        _ => Err(Refusal::Conflict("The first request with this Idempotency-Key is still under way. Ask again in a moment.".to_owned())),
+    }
+}
+
+/// Keeps the answer under the key.
+pub async fn keep(ctx: &Ctx, actor: &Actor, key: &str, status: u16, answer: &str) -> Result<(), Refusal> {
+    Ok(idempotency::keep(&ctx.db, &actor.user.id, key, status, answer).await?)
+}
+
+/// Frees the key of a request that changed nothing.
+pub async fn free(ctx: &Ctx, actor: &Actor, key: &str) -> Result<(), Refusal> {
+    Ok(idempotency::free(&ctx.db, &actor.user.id, key).await?)
+}

@@ -1,0 +1,67 @@
+//! What can be done: each function asks for rights, decides, saves, and calls the engine.
+//!
+//! Called by `http` and `workers`. Everything that they need is in one [`Ctx`]; nobody here waits for a node.
+
+pub mod billing;
+mod ctx;
+pub mod games;
+pub mod idempotency;
+pub mod limits;
+pub mod logs;
+pub mod nodes;
+pub mod passwords;
+pub mod servers;
+pub mod sessions;
+pub mod tokens;
+pub mod users;
+
+pub use ctx::{Actor, Change, Ctx, Policy};
+
+use crate::store::StoreError;
+
+/// What every noun's error has in common.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// It does not exist, or it is not yours to know.
+    #[error("there is nothing here under this name")]
+    NotFound,
+    /// You may see it, and may not do this.
+    #[error("your account may not do this")]
+    Forbidden,
+    /// It makes no sense in the state that it is in.
+    #[error("{0}")]
+    Conflict(String),
+    /// A field is wrong.
+    #[error("some fields need another look")]
+    Invalid(Fields),
+    /// Too many tries.
+    #[error("too many tries, wait {wait_secs} s")]
+    TooMany {
+        /// Seconds to wait.
+        wait_secs: u64,
+    },
+    /// The database did not do its part.
+    #[error("the database did not answer as it should")]
+    Store(#[from] StoreError),
+}
+
+/// Messages, each at its field.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Fields(pub Vec<(String, String)>);
+
+impl Fields {
+    /// Adds a message.
+    pub fn add(&mut self, field: &str, message: impl ToString) {
+        self.0.push((field.to_owned(), message.to_string()));
+    }
+
+    /// The first message at a field.
+    pub fn at(&self, field: &str) -> Option<&str> {
+        self.0.iter().find(|(name, _)| name == field).map(|(_, message)| message.as_str())
+    }
+
+    /// An error if there is any message.
+    pub fn check(self) -> Result<(), Refusal> {
+        if self.0.is_empty() { Ok(()) } else { Err(Refusal::Invalid(self)) }
+    }
+}

@@ -1,0 +1,202 @@
+//! Making a server: everything is checked first, then row, ports and network are reserved in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Cause, update};
+use crate::domain::{Actor, Ctx, Fields, Refusal, billing};
+use crate::model::games::{Game, Plan};
+use crate::model::idleness::Quiet;
+use crate::model::ids::{NodeId, ServerId};
+use crate::model::life::Life;
+use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, Name, Phase, PublicPort, Seen, Server, Wanted};
+use crate::model::time::Millis;
+use crate::store::{StoreError, Tx, nodes, ports, servers};
+
+/// What somebody filled in.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Form {
+    /// Name, for people.
+    pub name: String,
+    /// Id of a game.
+    pub game: String,
+    /// Id of one of its plans.
+    pub plan: String,
+    /// What the game declares, by name.
+    pub env: BTreeMap<String, String>,
+    /// Sleep by itself? None: yes.
+    pub auto_sleep: Option<bool>,
+    /// Minutes of quiet before that; none: the panel's default.
+    pub idle_minutes: Option<i64>,
+}
+
+struct Checked {
+    name: Name,
+    game: Arc<Game>,
+    plan: Plan,
+    env: BTreeMap<String, String>,
+    auto_sleep: bool,
+    idle_minutes: u32,
+}
+
+/// Checks minutes of quiet.
+pub(super) fn idle_minutes(typed: Option<i64>, default: u32, fields: &mut Fields) -> u32 {
+    match typed.map(u32::try_from) {
+        None => default,
+        Some(Ok(minutes)) if (IDLE_MINUTES_MIN..=IDLE_MINUTES_MAX).contains(&minutes) => minutes,
+        Some(Ok(_) | Err(_)) => {
+            fields.add("idle_minutes", format!("Between {IDLE_MINUTES_MIN} and {IDLE_MINUTES_MAX} minutes (a day)."));
+            default
+        }
+    }
+}
+
+fn check(ctx: &Ctx, form: &Form) -> Result<Checked, Refusal> {
+    let mut fields = Fields::default();
+    let games = ctx.games();
+    let name = Name::parse(&form.name).map_err(|why| fields.add("name", why)).ok();
+    let game = form.game.parse().ok().and_then(|id| games.game(&id).cloned());
+    if game.is_none() {
+        fields.add("game", "Choose one of the games.");
+    }
+    let plan = game.as_ref().and_then(|game| form.plan.parse().ok().and_then(|id| game.plan(&id).cloned()));
+    if game.is_some() && plan.is_none() {
+        fields.add("plan", "Choose one of the plans of this game.");
+    }
+    let env = game.as_ref().map(|game| game.environment(&form.env));
+    if let Some(Err(refused)) = &env {
+        for (name, why) in refused {
+            fields.add(&format!("env.{name}"), format!("{why}."));
+        }
+    }
+    let idle_minutes = idle_minutes(form.idle_minutes, ctx.policy.idle_minutes, &mut fields);
+    match (name, game, plan, env) {
+        (Some(name), Some(game), Some(plan), Some(Ok(env))) if fields.0.is_empty() => {
+            Ok(Checked { name, game, plan, env, auto_sleep: form.auto_sleep.unwrap_or(true), idle_minutes })
+        }
+        _ => Err(Refusal::Invalid(fields)),
+    }
+}
+
+/// Makes a server and has it started.
+///
+/// # Errors
+/// [`Refusal::Invalid`] at `name`, `game`, `plan`, `env.<NAME>`, `idle_minutes`; [`Refusal::Conflict`] when no credits, ports
+/// or networks are left.
+pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server, Refusal> {
+    let checked = check(ctx, form)?;
+    if !billing::can_pay(ctx, &actor.user.id).await? {
+        return Err(Refusal::Conflict("You have no credits left, so it could not start. Get credits first.".to_owned()));
+    }
+    let now = ctx.clock.now();
+    let tx = ctx.db.begin().await?;
+    let count = servers::count_of_owner(&tx, &actor.user.id).await?;
+    if count >= i64::from(ctx.policy.servers_max) {
+        let most = ctx.policy.servers_max;
+        return Err(Refusal::Conflict(format!("You have {count} servers, and {most} is the most for one account. Delete one first.")));
+    }
+    let node = nodes::by_id(&tx, &NodeId::local()).await?.ok_or_else(|| Refusal::Conflict("There is no node yet.".to_owned()))?.id;
+    let server = row(ctx, &tx, actor, checked, node, now).await?;
+    match reserve(&tx, &server).await {
+        Err(StoreError::Exists(_)) => return Err(Refusal::Conflict("Somebody was faster at the same port. Try again.".to_owned())),
+        other => other?,
+    }
+    tx.commit().await?;
+    let cause = Cause::new(actor.user.email.clone(), "It was created.");
+    let made = update(ctx, &server.id, &cause, |server, now| {
+        server.life.want(Wanted::Running, now);
+        Ok(())
+    })
+    .await?;
+    made.ok_or(Refusal::NotFound)
+}
+
+async fn reserve(tx: &Tx, server: &Server) -> Result<(), StoreError> {
+    servers::insert(tx, server, Millis(0)).await?;
+    for port in &server.ports {
+        ports::reserve(tx, &server.node, port.public, port.protocol, &server.id).await?;
+    }
+    Ok(())
+}
+
+async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: NodeId, now: Millis) -> Result<Server, Refusal> {
+    let taken = ports::taken(tx, &node).await?;
+    let numbers = checked.game.port_numbers();
+    let first = first_free(&taken, ctx.policy.ports, numbers.len())
+        .ok_or_else(|| Refusal::Conflict("All public ports are given out. Whoever runs this panel can widen the range.".to_owned()))?;
+    let subnets = servers::subnets(tx, &node, u64::from(ctx.policy.subnets) + 1).await?;
+    let subnet = (0..ctx.policy.subnets)
+        .find(|number| subnets.binary_search(number).is_err())
+        .ok_or_else(|| Refusal::Conflict("All private networks are given out. Whoever runs this panel can widen the pool.".to_owned()))?;
+    let public = |inside: u16| numbers.iter().zip(first..).find(|((number, _), _)| *number == inside).map_or(first, |(_, public)| public);
+    let port = |port: &crate::model::games::GamePort| PublicPort {
+        name: port.name.clone(),
+        public: public(port.port),
+        inside: port.port,
+        protocol: port.protocol,
+    };
+    Ok(Server {
+        id: ServerId::new(&actor.user.id, &checked.game.id, Ctx::random::<6>()),
+        owner: actor.user.id.clone(),
+        name: checked.name.as_str().to_owned(),
+        game: checked.game.id.clone(),
+        per_hour: checked.plan.per_hour,
+        plan: checked.plan.id,
+        node,
+        env: checked.env,
+        ports: checked.game.ports.iter().map(port).collect(),
+        subnet,
+        auto_sleep: checked.auto_sleep,
+        idle_minutes: checked.idle_minutes,
+        life: Life {
+            generation: 1,
+            wanted: Wanted::Running,
+            wanted_since: Millis(0),
+            gently: false,
+            restart_before: None,
+            phase: Phase::Requested,
+            phase_since: now,
+            message: String::new(),
+            doing: None,
+            trouble: None,
+            attempts: 0,
+            crashes: Vec::new(),
+        },
+        spec_seen: String::new(),
+        // Its id is new, so no node can have anything of it.
+        seen: Seen::Gone,
+        seen_at: None,
+        quiet: Quiet::default(),
+        players: None,
+        created_at: now,
+        delete_after: None,
+    })
+}
+
+/// The first run of `count` free numbers. Games whose second port has to follow the first get what they expect.
+fn first_free(taken: &[u16], (low, high): (u16, u16), count: usize) -> Option<u16> {
+    let count = u16::try_from(count).ok()?;
+    let mut first = low;
+    for port in taken {
+        if *port >= first && *port < first.checked_add(count)? {
+            first = port.checked_add(1)?;
+        }
+    }
+    (first.checked_add(count)? - 1 <= high).then_some(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::first_free;
+
+    #[test]
+    fn ports_are_given_out_in_runs_and_never_past_the_range() {
+        let range = (25_000, 25_009);
+        assert_eq!(first_free(&[], range, 3), Some(25_000));
+        assert_eq!(first_free(&[25_000, 25_000, 25_002], range, 1), Some(25_001));
+        assert_eq!(first_free(&[25_000, 25_002], range, 2), Some(25_003));
+        assert_eq!(first_free(&[25_000, 25_005], range, 5), None);
+        assert_eq!(first_free(&(25_000..=25_009).collect::<Vec<_>>(), range, 1), None);
+        assert_eq!(first_free(&[], (65_534, 65_535), 3), None);
+    }
+}

@@ -1,0 +1,79 @@
+//! Servers: seeing them, and the one way in which a row changes.
+//!
+//! [`update`] loads a row, lets its caller change it, asks the rule of life for the next step, and saves row, history,
+//! running spans and outgoing command in one transaction; only then is the command sent. Nothing else writes rows.
+
+mod absorb;
+mod create;
+mod power;
+mod reconcile;
+mod settings;
+mod spec;
+mod update;
+
+pub use create::{Form, create};
+pub use power::{Power, delete, power, retry};
+pub use reconcile::{auto_sleep, reconcile, resend, sweep};
+pub use settings::{Changes, change};
+pub use update::Cause;
+
+pub(super) use absorb::{absorb_event, absorb_report};
+pub(super) use update::update;
+
+use super::{Actor, Ctx, Refusal};
+use crate::model::idleness::Sample;
+use crate::model::ids::{NodeId, ServerId};
+use crate::model::servers::{Phase, Server};
+use crate::model::time::{HOUR, Millis};
+use crate::model::users::Right;
+use crate::store::{events, samples, servers};
+
+pub use crate::store::events::Event;
+
+/// Most servers of one account that are shown.
+const LIST_MAX: u64 = 500;
+/// Entries of one page of a history.
+pub const HISTORY_PAGE: u64 = 50;
+/// Measurements of one chart.
+const SAMPLES_MAX: u64 = 400;
+
+/// Somebody's own servers, oldest first.
+pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Vec<Server>, Refusal> {
+    Ok(servers::of_owner(&ctx.db, &actor.user.id, LIST_MAX).await?)
+}
+
+/// One server, if the actor may do this with it. Whoever may not even see it is told that it does not exist.
+pub async fn find(ctx: &Ctx, actor: &Actor, id: &ServerId, right: Right) -> Result<Server, Refusal> {
+    let server = servers::by_id(&ctx.db, id).await?.ok_or(Refusal::NotFound)?;
+    if !actor.may(Right::SeeServer, &server.owner) {
+        Err(Refusal::NotFound)
+    } else if !actor.may(right, &server.owner) {
+        Err(Refusal::Forbidden)
+    } else {
+        Ok(server)
+    }
+}
+
+/// A server's history, newest first, before an entry.
+pub async fn history(ctx: &Ctx, actor: &Actor, id: &ServerId, before: Option<&str>) -> Result<Vec<Event>, Refusal> {
+    find(ctx, actor, id, Right::SeeServer).await?;
+    Ok(events::of_server(&ctx.db, id, before, HISTORY_PAGE).await?)
+}
+
+/// The measurements of the last hour, oldest first.
+pub async fn last_hour(ctx: &Ctx, actor: &Actor, id: &ServerId) -> Result<Vec<Sample>, Refusal> {
+    find(ctx, actor, id, Right::SeeServer).await?;
+    Ok(samples::since(&ctx.db, id, ctx.clock.now() - HOUR, SAMPLES_MAX).await?)
+}
+
+/// When it falls asleep if it stays as quiet as it is.
+pub fn sleeps_at(ctx: &Ctx, server: &Server) -> Option<Millis> {
+    let awake_since = server.life.phase_since;
+    let running = server.life.phase == Phase::Running && server.auto_sleep;
+    running.then(|| server.quiet.sleeps_at(awake_since, server.idle_minutes, ctx.policy.idle, ctx.clock.now())).flatten()
+}
+
+/// How many servers are in each phase on each node, for metrics and the node page.
+pub async fn count_by_phase(ctx: &Ctx) -> Result<Vec<(NodeId, Phase, i64)>, Refusal> {
+    Ok(servers::count_by_phase(&ctx.db).await?)
+}

@@ -1,0 +1,29 @@
+//! Browser sessions as opaque text, kept for `http`.
+
+use super::Ctx;
+use crate::model::time::Millis;
+use crate::store::{StoreError, sessions};
+
+/// Makes a session; false when the id is taken.
+pub async fn create(ctx: &Ctx, id: &str, data: &str, expires_at: Millis) -> Result<bool, StoreError> {
+    match sessions::insert(&ctx.db, id, data, expires_at).await {
+        Ok(()) => Ok(true),
+        Err(StoreError::Exists(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Keeps a session.
+pub async fn save(ctx: &Ctx, id: &str, data: &str, expires_at: Millis) -> Result<(), StoreError> {
+    sessions::save(&ctx.db, id, data, expires_at).await
+}
+
+/// A session that has not expired: its data and when it will.
+pub async fn load(ctx: &Ctx, id: &str) -> Result<Option<(String, Millis)>, StoreError> {
+    sessions::load(&ctx.db, id, ctx.clock.now()).await
+}
+
+/// Ends a session.
+pub async fn delete(ctx: &Ctx, id: &str) -> Result<(), StoreError> {
+    sessions::delete(&ctx.db, id).await
+}

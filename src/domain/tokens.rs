@@ -1,0 +1,93 @@
+//! API tokens: shown once, hashed at rest, expiring, revocable.
+
+use sha2::{Digest, Sha256};
+
+use super::{Actor, Ctx, Fields, Refusal};
+use crate::model::ids::TokenId;
+use crate::model::time::{DAY, MINUTE, Millis};
+use crate::store::{tokens, users};
+
+pub use crate::store::tokens::Token;
+
+/// What every token begins with, so that one that leaks can be found.
+pub const PREFIX: &str = "roost_";
+/// Longest name.
+const NAME_MAX: usize = 60;
+/// Most tokens of one account.
+const TOKENS_MAX: u64 = 50;
+/// Days that a token from `POST /auth/login` lives.
+const LOGIN_DAYS: u32 = 1;
+
+fn digest(secret: &str) -> String {
+    hex::encode(Sha256::digest(secret.as_bytes()))
+}
+
+/// Makes a token; gives its secret, which nobody can see again.
+///
+/// # Errors
+/// [`Refusal::Invalid`] at `name` or `days`.
+pub async fn create(ctx: &Ctx, actor: &Actor, name: &str, days: u32) -> Result<(Token, String), Refusal> {
+    let name = name.trim();
+    let mut fields = Fields::default();
+    if name.is_empty() {
+        fields.add("name", "Say what the token is for.");
+    } else if name.chars().count() > NAME_MAX || name.chars().any(char::is_control) {
+        fields.add("name", "A name has at most 60 characters and no line breaks.");
+    }
+    if !(1..=ctx.policy.token_days_max).contains(&days) {
+        fields.add("days", format!("A token lives for 1 to {} days.", ctx.policy.token_days_max));
+    }
+    let now = ctx.clock.now();
+    let living = tokens::of_user(&ctx.db, &actor.user.id, TOKENS_MAX).await?;
+    if living.len() as u64 >= TOKENS_MAX {
+        fields.add("name", "You have 50 tokens. Revoke one that you do not use.");
+    }
+    fields.check()?;
+    insert(ctx, actor, name, days, now).await
+}
+
+async fn insert(ctx: &Ctx, actor: &Actor, name: &str, days: u32, now: Millis) -> Result<(Token, String), Refusal> {
+    let secret = format!("{PREFIX}{}", hex::encode(Ctx::random::<32>()));
+    let token = Token {
+        id: TokenId::from_random(&Ctx::random::<12>()),
+        user: actor.user.id.clone(),
+        name: name.to_owned(),
+        created_at: now,
+        expires_at: now + i64::from(days) * DAY,
+        last_used_at: None,
+    };
+    tokens::insert(&ctx.db, &token, &digest(&secret)).await?;
+    Ok((token, secret))
+}
+
+/// The token that `POST /auth/login` gives: one day.
+pub async fn for_login(ctx: &Ctx, actor: &Actor) -> Result<String, Refusal> {
+    let living = tokens::of_user(&ctx.db, &actor.user.id, TOKENS_MAX).await?;
+    if living.len() as u64 >= TOKENS_MAX {
+        return Err(Refusal::Conflict("You have 50 tokens. Revoke one that you do not use.".to_owned()));
+    }
+    Ok(insert(ctx, actor, "log-in through the API", LOGIN_DAYS, ctx.clock.now()).await?.1)
+}
+
+/// Somebody's own tokens.
+pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Vec<Token>, Refusal> {
+    Ok(tokens::of_user(&ctx.db, &actor.user.id, TOKENS_MAX).await?)
+}
+
+/// Ends one of somebody's own tokens.
+pub async fn revoke(ctx: &Ctx, actor: &Actor, id: &TokenId) -> Result<(), Refusal> {
+    if tokens::revoke(&ctx.db, &actor.user.id, id).await? { Ok(()) } else { Err(Refusal::NotFound) }
+}
+
+/// Who a bearer token belongs to, if it lives.
+pub async fn authenticate(ctx: &Ctx, secret: &str) -> Result<Option<Actor>, Refusal> {
+    if !secret.starts_with(PREFIX) || secret.len() > 128 {
+        return Ok(None);
+    }
+    let now = ctx.clock.now();
+    let Some(token) = tokens::by_hash(&ctx.db, &digest(secret), now).await? else { return Ok(None) };
+    if token.last_used_at.is_none_or(|last| now.since(last) >= MINUTE) {
+        tokens::touch(&ctx.db, &token.id, now).await?;
+    }
+    Ok(users::by_id(&ctx.db, &token.user).await?.map(|user| Actor { user }))
+}

@@ -1,0 +1,168 @@
+//! Accounts: making one, signing in, changing the password, ending sessions.
+
+use std::net::IpAddr;
+
+use sha2::{Digest, Sha256};
+
+use super::{Actor, Change, Ctx, Fields, Refusal};
+use crate::model::accounts::{Email, Password};
+use crate::model::ids::UserId;
+use crate::model::ledger::{Entry, EntryKind};
+use crate::model::money::Credits;
+use crate::model::time::Millis;
+use crate::model::users::{Right, Role, User};
+use crate::store::{StoreError, ledger, panel, tokens, users};
+
+/// Name under which the hash of the setup link's secret is kept while there is no admin.
+const SETUP: &str = "setup";
+/// Most accounts that a search gives.
+const SEARCH_MAX: u64 = 50;
+
+fn digest(secret: &str) -> String {
+    hex::encode(Sha256::digest(secret.as_bytes()))
+}
+
+/// Makes the secret of the setup link if there is no admin yet; an older link stops working.
+pub async fn setup_secret(ctx: &Ctx) -> Result<Option<String>, Refusal> {
+    if users::any_with_role(&ctx.db, Role::Admin).await? {
+        return Ok(None);
+    }
+    let secret = hex::encode(Ctx::random::<24>());
+    panel::set(&ctx.db, SETUP, &digest(&secret)).await?;
+    Ok(Some(secret))
+}
+
+/// Is this the secret of a setup link that still works?
+pub async fn setup_works(ctx: &Ctx, secret: &str) -> Result<bool, Refusal> {
+    Ok(panel::get(&ctx.db, SETUP).await?.is_some_and(|kept| kept == digest(secret)))
+}
+
+/// Makes an account. With the secret of the setup link it is the first admin's, and the link has done its work.
+///
+/// # Errors
+/// [`Refusal::Invalid`] at `email`, `password` or `setup`; [`Refusal::TooMany`]; [`Refusal::Forbidden`] where strangers may not.
+pub async fn register(ctx: &Ctx, email: &str, password: &str, setup: Option<&str>, from: IpAddr) -> Result<User, Refusal> {
+    let mut fields = Fields::default();
+    let email = Email::parse(email).map_err(|why| fields.add("email", why)).ok();
+    let password = Password::parse(password).map_err(|why| fields.add("password", why)).ok();
+    let (Some(email), Some(password)) = (email, password) else { return Err(Refusal::Invalid(fields)) };
+    if setup.is_none() && !ctx.policy.open_registration {
+        return Err(Refusal::Forbidden);
+    }
+    ctx.limits.register(from)?;
+    let password_hash = ctx.hasher.hash(password).await;
+    let now = ctx.clock.now();
+    let user = User {
+        id: UserId::from_random(&Ctx::random::<16>()),
+        email: email.as_str().to_owned(),
+        role: if setup.is_some() { Role::Admin } else { Role::Player },
+        balance: Credits::ZERO,
+        created_at: now,
+        sessions_from: now,
+    };
+    let tx = ctx.db.begin().await?;
+    if let Some(secret) = setup
+        && !panel::take(&tx, SETUP, &digest(secret)).await?
+    {
+        fields
+            .add("setup", "This setup link has been used or replaced. Start the panel again: it prints a new one while there is no admin.");
+        return Err(Refusal::Invalid(fields));
+    }
+    match users::insert(&tx, &user, &password_hash).await {
+        Err(StoreError::Exists(_)) => {
+            fields.add("email", "There is an account with this address. Log in instead.");
+            return Err(Refusal::Invalid(fields));
+        }
+        other => other?,
+    }
+    let gift = Entry {
+        key: format!("signup:{}", user.id),
+        at: now,
+        amount: ctx.policy.signup_credits,
+        kind: EntryKind::Signup,
+        server: None,
+        span: None,
+        note: String::new(),
+    };
+    if gift.amount > Credits::ZERO {
+        ledger::post(&tx, &user.id, &gift).await?;
+    }
+    tx.commit().await?;
+    Ok(User { balance: gift.amount, ..user })
+}
+
+/// Signs in. Unknown accounts and wrong passwords get the same answer after the same time.
+///
+/// # Errors
+/// [`Refusal::Invalid`] at `password`; [`Refusal::TooMany`].
+pub async fn login(ctx: &Ctx, email: &str, password: &str, from: IpAddr) -> Result<User, Refusal> {
+    let short: String = email.trim().chars().take(254).collect();
+    ctx.limits.login(from, &short)?;
+    let known = match Email::parse(email) {
+        Ok(email) => users::by_email(&ctx.db, &email).await?,
+        Err(_) => None,
+    };
+    let (user, hash) = known.unzip();
+    let typed: String = password.chars().take(256).collect();
+    match user {
+        Some(user) if ctx.hasher.fits(&typed, hash).await => Ok(user),
+        Some(_) => Err(wrong_login()),
+        None => {
+            ctx.hasher.fits(&typed, None).await;
+            Err(wrong_login())
+        }
+    }
+}
+
+fn wrong_login() -> Refusal {
+    let mut fields = Fields::default();
+    fields.add("password", "E-mail address and password do not belong together. Check both, or make an account.");
+    Refusal::Invalid(fields)
+}
+
+/// Who a session that began at `since` belongs to, if it still counts.
+pub async fn of_session(ctx: &Ctx, id: &UserId, since: Millis) -> Result<Option<Actor>, Refusal> {
+    let user = users::by_id(&ctx.db, id).await?;
+    Ok(user.filter(|user| since >= user.sessions_from).map(|user| Actor { user }))
+}
+
+/// Changes the password; every session and token of the account ends, the one that asked gets a new session from `http`.
+///
+/// # Errors
+/// [`Refusal::Invalid`] at `current` or `password`; [`Refusal::TooMany`].
+pub async fn change_password(ctx: &Ctx, actor: &Actor, current: &str, password: &str, from: IpAddr) -> Result<(), Refusal> {
+    ctx.limits.login(from, &actor.user.email)?;
+    let hash = users::with_hash(&ctx.db, &actor.user.id).await?.map(|(_, hash)| hash);
+    let mut fields = Fields::default();
+    if !ctx.hasher.fits(current, hash).await {
+        fields.add("current", "This is not your current password.");
+    }
+    let Some(password) = Password::parse(password).map_err(|why| fields.add("password", why)).ok() else {
+        return Err(Refusal::Invalid(fields));
+    };
+    fields.check()?;
+    let hash = ctx.hasher.hash(password).await;
+    let tx = ctx.db.begin().await?;
+    users::set_password(&tx, &actor.user.id, &hash, ctx.clock.now()).await?;
+    tokens::revoke_all(&tx, &actor.user.id).await?;
+    tx.commit().await?;
+    ctx.tell(Change::Rights(actor.user.id.clone()));
+    Ok(())
+}
+
+/// Ends every session of the account.
+pub async fn log_out_everywhere(ctx: &Ctx, actor: &Actor) -> Result<(), Refusal> {
+    // Sessions carry the millisecond of their login: one that begins in this very one must not survive.
+    users::end_sessions(&ctx.db, &actor.user.id, ctx.clock.now() + 1).await?;
+    ctx.tell(Change::Rights(actor.user.id.clone()));
+    Ok(())
+}
+
+/// Accounts whose address begins with this, for admins.
+pub async fn search(ctx: &Ctx, actor: &Actor, prefix: &str) -> Result<Vec<User>, Refusal> {
+    if !actor.may_at_all(Right::SeeUsers) {
+        return Err(Refusal::Forbidden);
+    }
+    let prefix: String = prefix.chars().take(254).collect();
+    Ok(users::list(&ctx.db, &prefix, SEARCH_MAX).await?)
+}

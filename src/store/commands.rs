@@ -1,0 +1,115 @@
+//! The outbox to nodes: a command is here before it is sent, and until it is answered.
+
+use sea_query::{Expr, ExprTrait, Iden, Order, Query};
+use sqlx::FromRow;
+
+use super::{Db, StoreError};
+use crate::model::ids::{CommandId, NodeId, ServerId};
+use crate::model::time::Millis;
+
+#[derive(Iden)]
+enum NodeCommands {
+    Table,
+    Id,
+    Node,
+    Server,
+    Generation,
+    Body,
+    CreatedAt,
+    SentAt,
+    AnsweredAt,
+}
+
+use NodeCommands as C;
+
+/// A command as text; what it says is `domain`'s affair.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// Its id.
+    pub id: CommandId,
+    /// To whom.
+    pub node: NodeId,
+    /// Of the server's row when it was made.
+    pub generation: i64,
+    /// JSON.
+    pub body: String,
+}
+
+#[derive(FromRow)]
+struct CommandRow {
+    id: String,
+    node: String,
+    generation: i64,
+    body: String,
+}
+
+impl TryFrom<CommandRow> for Stored {
+    type Error = StoreError;
+    fn try_from(row: CommandRow) -> Result<Stored, StoreError> {
+        Ok(Stored {
+            id: row.id.parse().map_err(|_| StoreError::Unreadable("node_commands.id"))?,
+            node: row.node.parse().map_err(|_| StoreError::Unreadable("node_commands.node"))?,
+            generation: row.generation,
+            body: row.body,
+        })
+    }
+}
+
+/// Keeps a command and drops older ones for the same server that were not answered: they are not wanted any more.
+pub async fn insert(db: &Db, command: &Stored, server: &ServerId, now: Millis) -> Result<(), StoreError> {
+    let older = Query::update()
+        .table(C::Table)
+        .value(C::AnsweredAt, now.0)
+        .and_where(Expr::col(C::Server).eq(server.as_str()))
+        .and_where(Expr::col(C::AnsweredAt).is_null())
+        .to_owned();
+    db.run(&older).await?;
+    let insert = Query::insert()
+        .into_table(C::Table)
+        .columns([C::Id, C::Node, C::Server, C::Generation, C::Body, C::CreatedAt])
+        .values_panic([
+            command.id.as_str().into(),
+            command.node.as_str().into(),
+            server.as_str().into(),
+            command.generation.into(),
+            command.body.as_str().into(),
+            now.0.into(),
+        ])
+        .to_owned();
+    db.run(&insert).await.map(drop)
+}
+
+/// Notes that it was handed to its node.
+pub async fn sent(db: &Db, id: &CommandId, now: Millis) -> Result<(), StoreError> {
+    let update = Query::update().table(C::Table).value(C::SentAt, now.0).and_where(Expr::col(C::Id).eq(id.as_str())).to_owned();
+    db.run(&update).await.map(drop)
+}
+
+/// Notes that it was answered.
+pub async fn answered(db: &Db, id: &CommandId, now: Millis) -> Result<(), StoreError> {
+    let update = Query::update().table(C::Table).value(C::AnsweredAt, now.0).and_where(Expr::col(C::Id).eq(id.as_str())).to_owned();
+    db.run(&update).await.map(drop)
+}
+
+/// Commands without an answer that were last sent before a moment, or never; oldest first.
+pub async fn unanswered(db: &Db, node: Option<&NodeId>, sent_before: Millis, limit: u64) -> Result<Vec<Stored>, StoreError> {
+    let mut select = Query::select()
+        .columns([C::Id, C::Node, C::Generation, C::Body])
+        .from(C::Table)
+        .and_where(Expr::col(C::AnsweredAt).is_null())
+        .and_where(Expr::col(C::SentAt).is_null().or(Expr::col(C::SentAt).lt(sent_before.0)))
+        .order_by(C::CreatedAt, Order::Asc)
+        .order_by(C::Id, Order::Asc)
+        .limit(limit)
+        .to_owned();
+    if let Some(node) = node {
+        select.and_where(Expr::col(C::Node).eq(node.as_str()));
+    }
+    db.all::<CommandRow>(&select).await?.into_iter().map(TryInto::try_into).collect()
+}
+
+/// Forgets those answered before a moment; gives their number.
+pub async fn sweep(db: &Db, before: Millis) -> Result<u64, StoreError> {
+    let delete = Query::delete().from_table(C::Table).and_where(Expr::col(C::AnsweredAt).lt(before.0)).to_owned();
+    db.run(&delete).await
+}

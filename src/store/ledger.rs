@@ -1,0 +1,122 @@
+//! The ledger, and the balance that is kept beside it in the same transaction.
+
+use sea_query::{Expr, ExprTrait, Iden, Order, Query};
+use sqlx::FromRow;
+
+use super::{Db, StoreError, Tx, users};
+use crate::model::ids::UserId;
+use crate::model::ledger::{Entry, EntryKind};
+use crate::model::money::Credits;
+use crate::model::time::Millis;
+
+#[derive(Iden)]
+enum Transactions {
+    Table,
+    Key,
+    UserId,
+    At,
+    Amount,
+    Kind,
+    Server,
+    ServerName,
+    FromMs,
+    ToMs,
+    Note,
+}
+
+use Transactions as T;
+
+#[derive(FromRow)]
+struct EntryRow {
+    key: String,
+    at: i64,
+    amount: i64,
+    kind: String,
+    server: Option<String>,
+    server_name: Option<String>,
+    from_ms: Option<i64>,
+    to_ms: Option<i64>,
+    note: String,
+}
+
+impl TryFrom<EntryRow> for Entry {
+    type Error = StoreError;
+    fn try_from(row: EntryRow) -> Result<Entry, StoreError> {
+        let server = row.server.map(|id| id.parse().map_err(|_| StoreError::Unreadable("transactions.server"))).transpose()?;
+        Ok(Entry {
+            key: row.key,
+            at: Millis(row.at),
+            amount: Credits(row.amount),
+            kind: EntryKind::parse(&row.kind).ok_or(StoreError::Unreadable("transactions.kind"))?,
+            server: server.map(|id| (id, row.server_name.unwrap_or_default())),
+            span: row.from_ms.zip(row.to_ms).map(|(from, to)| (Millis(from), Millis(to))),
+            note: row.note,
+        })
+    }
+}
+
+/// Posts an entry and moves the balance with it; [`StoreError::Exists`] when its key was posted before.
+pub async fn post(tx: &Tx, user: &UserId, entry: &Entry) -> Result<(), StoreError> {
+    let (server, name) = entry.server.as_ref().map_or((None, None), |(id, name)| (Some(id.as_str()), Some(name.as_str())));
+    let insert = Query::insert()
+        .into_table(T::Table)
+        .columns([T::Key, T::UserId, T::At, T::Amount, T::Kind, T::Server, T::ServerName, T::FromMs, T::ToMs, T::Note])
+        .values_panic([
+            entry.key.as_str().into(),
+            user.as_str().into(),
+            entry.at.0.into(),
+            entry.amount.0.into(),
+            entry.kind.as_str().into(),
+            server.into(),
+            name.into(),
+            entry.span.map(|(from, _)| from.0).into(),
+            entry.span.map(|(_, to)| to.0).into(),
+            entry.note.as_str().into(),
+        ])
+        .to_owned();
+    tx.run(&insert).await?;
+    users::add_to_balance(tx, user.as_str(), entry.amount).await
+}
+
+/// Somebody's entries, newest first, behind the entry `(at, key)`.
+pub async fn of_user(db: &Db, user: &UserId, behind: Option<(Millis, &str)>, limit: u64) -> Result<Vec<Entry>, StoreError> {
+    let mut select = Query::select()
+        .columns([T::Key, T::At, T::Amount, T::Kind, T::Server, T::ServerName, T::FromMs, T::ToMs, T::Note])
+        .from(T::Table)
+        .and_where(Expr::col(T::UserId).eq(user.as_str()))
+        .order_by(T::At, Order::Desc)
+        .order_by(T::Key, Order::Desc)
+        .limit(limit)
+        .to_owned();
+    if let Some((at, key)) = behind {
+        let same = Expr::col(T::At).eq(at.0).and(Expr::col(T::Key).lt(key));
+        select.and_where(Expr::col(T::At).lte(at.0)).and_where(Expr::col(T::At).lt(at.0).or(same));
+    }
+    db.all::<EntryRow>(&select).await?.into_iter().map(TryInto::try_into).collect()
+}
+
+#[derive(FromRow)]
+struct SumRow {
+    total: i64,
+}
+
+/// The sum of somebody's entries: what the balance has to be.
+pub async fn sum_of_user(db: &Db, user: &UserId) -> Result<Credits, StoreError> {
+    let sql = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS total FROM transactions WHERE user_id = $1";
+    let row: Option<SumRow> = db.opt(super::db::Sql::Text(sql, vec![user.as_str().into()])).await?;
+    Ok(Credits(row.map_or(0, |row| row.total)))
+}
+
+#[derive(FromRow)]
+struct UserRow {
+    id: String,
+}
+
+/// Accounts whose balance is not the sum of their entries. There must be none; whoever finds one says so loudly.
+pub async fn out_of_balance(db: &Db, limit: i64) -> Result<Vec<UserId>, StoreError> {
+    let sql = "SELECT users.id AS id FROM users LEFT JOIN transactions ON transactions.user_id = users.id \
+               GROUP BY users.id, users.balance HAVING users.balance <> COALESCE(SUM(transactions.amount), 0) \
+               ORDER BY users.id LIMIT $1";
+    let rows: Vec<UserRow> = db.all(super::db::Sql::Text(sql, vec![limit.into()])).await?;
+    rows.into_iter().map(|row| row.id.parse().map_err(|_| StoreError::Unreadable("users.id"))).collect()
+}

@@ -1,0 +1,22 @@
+//! The only room that knows SQL. A file holds one noun: its table, its private row, and plain functions on [`Db`].
+//!
+//! One statement serves both databases. Whatever must happen together happens in one [`Tx`], which is short, never waits
+//! for a network, and rolls back when it is dropped.
+
+pub mod commands;
+mod db;
+pub mod events;
+pub mod games;
+pub mod idempotency;
+pub mod ledger;
+pub mod nodes;
+pub mod panel;
+pub mod ports;
+pub mod samples;
+pub mod servers;
+pub mod sessions;
+pub mod tokens;
+pub mod usage;
+pub mod users;
+
+pub use db::{Db, StoreError, Tx};

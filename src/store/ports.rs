@@ -1,0 +1,48 @@
+//! Public ports: one row for each node, number and protocol, so that the database itself refuses to give one out twice.
+
+use sea_query::{Expr, ExprTrait, Iden, Order, Query};
+use sqlx::FromRow;
+
+use super::{Db, StoreError};
+use crate::model::games::Protocol;
+use crate::model::ids::{NodeId, ServerId};
+
+#[derive(Iden)]
+enum Ports {
+    Table,
+    Node,
+    Port,
+    Protocol,
+    Server,
+}
+
+#[derive(FromRow)]
+struct PortRow {
+    port: i64,
+}
+
+/// More than the range holds, with both protocols.
+const PORTS_MAX: u64 = 20_000;
+
+/// The numbers that are given out on a node, in order.
+pub async fn taken(db: &Db, node: &NodeId) -> Result<Vec<u16>, StoreError> {
+    let select = Query::select()
+        .column(Ports::Port)
+        .from(Ports::Table)
+        .and_where(Expr::col(Ports::Node).eq(node.as_str()))
+        .order_by(Ports::Port, Order::Asc)
+        .limit(PORTS_MAX)
+        .to_owned();
+    let rows: Vec<PortRow> = db.all(&select).await?;
+    rows.into_iter().map(|row| u16::try_from(row.port).map_err(|_| StoreError::Unreadable("ports.port"))).collect()
+}
+
+/// Gives one out; [`StoreError::Exists`] when somebody has it.
+pub async fn reserve(db: &Db, node: &NodeId, port: u16, protocol: Protocol, server: &ServerId) -> Result<(), StoreError> {
+    let insert = Query::insert()
+        .into_table(Ports::Table)
+        .columns([Ports::Node, Ports::Port, Ports::Protocol, Ports::Server])
+        .values_panic([node.as_str().into(), i64::from(port).into(), protocol.as_str().into(), server.as_str().into()])
+        .to_owned();
+    db.run(&insert).await.map(drop)
+}

@@ -1,0 +1,140 @@
+//! Accounts. The password hash leaves this room only towards the check of a login.
+
+use sea_query::{Expr, ExprTrait, Func, Iden, Order, Query};
+use sqlx::FromRow;
+
+use super::{Db, StoreError};
+use crate::model::accounts::Email;
+use crate::model::ids::UserId;
+use crate::model::money::Credits;
+use crate::model::time::Millis;
+use crate::model::users::{Role, User};
+
+#[derive(Iden)]
+pub(super) enum Users {
+    Table,
+    Id,
+    Email,
+    PasswordHash,
+    Role,
+    Balance,
+    CreatedAt,
+    SessionsFrom,
+}
+
+#[derive(FromRow)]
+struct UserRow {
+    id: String,
+    email: String,
+    password_hash: String,
+    role: String,
+    balance: i64,
+    created_at: i64,
+    sessions_from: i64,
+}
+
+impl TryFrom<UserRow> for (User, String) {
+    type Error = StoreError;
+    fn try_from(row: UserRow) -> Result<(User, String), StoreError> {
+        let user = User {
+            id: row.id.parse().map_err(|_| StoreError::Unreadable("users.id"))?,
+            email: row.email,
+            role: Role::parse(&row.role).ok_or(StoreError::Unreadable("users.role"))?,
+            balance: Credits(row.balance),
+            created_at: Millis(row.created_at),
+            sessions_from: Millis(row.sessions_from),
+        };
+        Ok((user, row.password_hash))
+    }
+}
+
+fn select() -> sea_query::SelectStatement {
+    Query::select()
+        .columns([Users::Id, Users::Email, Users::PasswordHash, Users::Role, Users::Balance, Users::CreatedAt, Users::SessionsFrom])
+        .from(Users::Table)
+        .to_owned()
+}
+
+/// Makes an account; [`StoreError::Exists`] when the address has one.
+pub async fn insert(db: &Db, user: &User, password_hash: &str) -> Result<(), StoreError> {
+    let insert = Query::insert()
+        .into_table(Users::Table)
+        .columns([Users::Id, Users::Email, Users::PasswordHash, Users::Role, Users::Balance, Users::CreatedAt, Users::SessionsFrom])
+        .values_panic([
+            user.id.as_str().into(),
+            user.email.as_str().into(),
+            password_hash.into(),
+            user.role.as_str().into(),
+            user.balance.0.into(),
+            user.created_at.0.into(),
+            user.sessions_from.0.into(),
+        ])
+        .to_owned();
+    db.run(&insert).await.map(drop)
+}
+
+/// The account of this id.
+pub async fn by_id(db: &Db, id: &UserId) -> Result<Option<User>, StoreError> {
+    let select = select().and_where(Expr::col(Users::Id).eq(id.as_str())).to_owned();
+    db.opt::<UserRow>(&select).await?.map(|row| <(User, String)>::try_from(row).map(|(user, _)| user)).transpose()
+}
+
+/// The account of this address, with its password hash.
+pub async fn by_email(db: &Db, email: &Email) -> Result<Option<(User, String)>, StoreError> {
+    let select = select().and_where(Expr::col(Users::Email).eq(email.as_str())).to_owned();
+    db.opt::<UserRow>(&select).await?.map(TryInto::try_into).transpose()
+}
+
+/// The account of this id, with its password hash.
+pub async fn with_hash(db: &Db, id: &UserId) -> Result<Option<(User, String)>, StoreError> {
+    let select = select().and_where(Expr::col(Users::Id).eq(id.as_str())).to_owned();
+    db.opt::<UserRow>(&select).await?.map(TryInto::try_into).transpose()
+}
+
+/// Is there an account with this role?
+pub async fn any_with_role(db: &Db, role: Role) -> Result<bool, StoreError> {
+    let select = select().and_where(Expr::col(Users::Role).eq(role.as_str())).limit(1).to_owned();
+    Ok(db.opt::<UserRow>(&select).await?.is_some())
+}
+
+/// Accounts in the order of their addresses, those whose address begins with `prefix`.
+pub async fn list(db: &Db, prefix: &str, limit: u64) -> Result<Vec<User>, StoreError> {
+    let pattern = format!("{}%", prefix.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
+    let select = select()
+        .and_where(Expr::expr(Func::lower(Expr::col(Users::Email))).like(sea_query::LikeExpr::new(pattern).escape('\\')))
+        .order_by(Users::Email, Order::Asc)
+        .limit(limit)
+        .to_owned();
+    db.all::<UserRow>(&select).await?.into_iter().map(|row| <(User, String)>::try_from(row).map(|(user, _)| user)).collect()
+}
+
+/// Sets a new password hash and ends every session that began before `sessions_from`.
+pub async fn set_password(db: &Db, id: &UserId, password_hash: &str, sessions_from: Millis) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(Users::Table)
+        .value(Users::PasswordHash, password_hash)
+        .value(Users::SessionsFrom, sessions_from.0)
+        .and_where(Expr::col(Users::Id).eq(id.as_str()))
+        .to_owned();
+    db.run(&update).await.map(drop)
+}
+
+/// Ends every session that began before `sessions_from`.
+pub async fn end_sessions(db: &Db, id: &UserId, sessions_from: Millis) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(Users::Table)
+        .value(Users::SessionsFrom, sessions_from.0)
+        .and_where(Expr::col(Users::Id).eq(id.as_str()))
+        .to_owned();
+    db.run(&update).await.map(drop)
+}
+
+/// Moves the balance. Only [`super::ledger`] calls this, beside the entry that explains it.
+pub(super) async fn add_to_balance(db: &Db, id: &str, amount: Credits) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(Users::Table)
+        .value(Users::Balance, Expr::col(Users::Balance).add(amount.0))
+        .and_where(Expr::col(Users::Id).eq(id))
+        .to_owned();
+    db.run(&update).await.map(drop)
+}
