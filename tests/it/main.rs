@@ -5,6 +5,7 @@
 mod catalogue;
 mod fake_node;
 mod node;
+mod pages;
 mod proxy;
 mod servers;
 #[allow(dead_code, reason = "each function waits for the first test that needs its service")]
