@@ -12,11 +12,7 @@ pub const CONNECT_WITHIN: Duration = Duration::from_millis(300);
 pub const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(50);
 /// So many clients of one port connect to the game at the same moment, so that a short accept queue does not overflow.
 pub const CONNECTS_AT_ONCE: usize = 64;
-<<<<<<< HEAD
 /// A game that is said to be up and does not answer for so long is asked for at the agent.
-=======
-/// After so long without an answer from a game that should be up, the agent is asked once more.
->>>>>>> node
 pub const DOUBT_AFTER: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a wake request: the agent answers when the container has been started.
 pub const WAKE_ANSWER_WITHIN: Duration = Duration::from_secs(60);

@@ -91,7 +91,12 @@ pub async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
 }
 
 async fn open_tcp(gate: Arc<Gate>, knock: Knock, target: SocketAddr, doubted: bool) -> Opened {
-    let mut ask = doubted || gate.game() == GameIs::Down;
+    // That a starting game does not answer is no reason to doubt.
+    let mut ask = match gate.game() {
+        GameIs::Down => true,
+        GameIs::Starting => false,
+        GameIs::Up => doubted,
+    };
     let mut again = AGAIN_PAUSE_MIN;
     loop {
         if ask {
@@ -106,16 +111,11 @@ async fn open_tcp(gate: Arc<Gate>, knock: Knock, target: SocketAddr, doubted: bo
             if let Ok(stream) = connect(target).await {
                 return Opened::Open(Spare::of(stream));
             }
-<<<<<<< HEAD
             // A game that is starting may take its time; one that is said to be up should answer.
             match gate.game() {
                 GameIs::Down => break,
                 GameIs::Up if since.elapsed() >= DOUBT_AFTER => break,
                 GameIs::Starting | GameIs::Up => {}
-=======
-            if gate.game() == GameIs::Down || since.elapsed() >= DOUBT_AFTER {
-                break;
->>>>>>> node
             }
             sleep(pause).await;
             pause = (pause * 2).min(CONNECT_PAUSE_MAX);

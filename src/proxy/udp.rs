@@ -10,10 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
-<<<<<<< HEAD
 use rustix::net::SendFlags;
-=======
->>>>>>> node
 use tokio::net::UdpSocket;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
@@ -167,15 +164,10 @@ impl UdpRoute {
     }
 
     fn pass(&self, socket: &UdpSocket, data: &[u8]) {
-<<<<<<< HEAD
         // Straight to the kernel, because the runtime knows nothing yet of a socket that was just made. The first failure may be
         // news of an earlier datagram; a second one means that this one is lost, as datagrams are.
         let sent = || rustix::net::send(socket, data, SendFlags::DONTWAIT | SendFlags::NOSIGNAL).is_ok();
         if sent() || sent() {
-=======
-        // The first failure may be news of an earlier datagram; a second one means that this one is lost, as datagrams are.
-        if socket.try_send(data).is_ok() || socket.try_send(data).is_ok() {
->>>>>>> node
             self.gate.traffic.bytes_in.fetch_add(data.len() as u64, Relaxed);
         }
     }

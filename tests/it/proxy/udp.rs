@@ -73,10 +73,7 @@ async fn what_is_kept_for_a_peer_is_bounded() {
     stranger.send(b"one peer too many").await.unwrap();
     let (_game, heard) = door.start_udp().await;
     door.set_game(GameIs::Up);
-<<<<<<< HEAD
     until("what was kept", || (heard.lock().unwrap().len() == 3).then_some(())).await;
-=======
->>>>>>> node
     client.send(b"last").await.unwrap();
     until("the last one", || heard.lock().unwrap().iter().any(|data| data == b"last").then_some(())).await;
     let sizes: Vec<usize> = heard.lock().unwrap().iter().map(Vec::len).collect();
