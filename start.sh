@@ -51,7 +51,7 @@ serve() {
   build_proxy
   forget_old_files
   cargo build --locked --release --bin roost || fail "The panel does not build; see above."
-  docker_engine || true
+  docker_engine || say "Going on without it: the panel starts, and shows its node as offline."
   say "Starting the panel."
   PROXY_BINARY=$proxy_binary exec "$roost" serve "$@"
 }
@@ -63,6 +63,7 @@ services() {
   packages "for the tests" chromium chromium-driver postgresql qstat iptables iproute2 curl ca-certificates ||
     fail "The tests need the packages above."
   docker_engine || fail "The tests need a Docker Engine."
+  command -v docker >/dev/null || packages "for the tests" docker-cli || fail "The tests need Docker's command line client."
   vendor_files
   [ -n "$vendor_complete" ] || fail "The browser tests need the files of static/vendor.lock."
   build_proxy
