@@ -1,11 +1,12 @@
 //! The integration tests: one program, one file for each noun.
 //!
 //! Plain `cargo test` runs what needs no service; `./start.sh test` sets up the services and runs all of it.
-#![allow(clippy::unwrap_used, reason = "in a test, a step that fails ends the test")]
 
 mod catalogue;
 mod fake_node;
+mod node;
 mod pages;
+mod proxy;
 mod servers;
 #[allow(dead_code, reason = "each function waits for the first test that needs its service")]
 mod services;
