@@ -125,16 +125,19 @@
       if (newest > 0n) to.searchParams.set("after", newest.toString());
       return new WebSocket(to, []);
     };
-    let leaving = false;
+    let leaving = false, opened = false;
     addEventListener("pagehide", () => { leaving = true; });
-    document.addEventListener("htmx:wsOpen", () => { lost.hidden = true; });
+    let tries = 0;
+    document.addEventListener("htmx:wsOpen", () => { tries = 0; lost.hidden = true; opened = true; });
     // htmx tries again after these; any other code means that the panel has ended it.
     const TRIED_AGAIN = [1006, 1011, 1012, 1013];
+    const TRIES_AT_FIRST = 3;
     document.addEventListener("htmx:wsClose", (event) => {
       if (leaving) return;
-      const ended = !TRIED_AGAIN.includes(event.detail.event?.code);
-      lost.lastElementChild.textContent = ended ? "This page no longer updates by itself. Reload it." : "Connection lost. Reconnecting…";
-      lost.hidden = false;
+      tries += 1;
+      const ended = !TRIED_AGAIN.includes(event.detail.event?.code) || (!opened && tries >= TRIES_AT_FIRST);
+      lost.lastElementChild.textContent = ended ? "This page does not update by itself now. Reload it to see what is new." : "Connection lost. Reconnecting…";
+      lost.hidden = !ended && !opened;
     });
     // A part that is replaced under somebody's keyboard gives the focus to its successor.
     let focus = null;

@@ -1,6 +1,6 @@
 //! Terminal colours in a game's log, turned into escaped HTML with classes.
 //!
-//! A log line is written by whoever plays: it is hostile. Only text that went through [`push_escaped`] and the fixed class
+//! A log line is written by whoever plays: it is hostile. Only text that went through `push_escaped` and the fixed class
 //! names of this file reach the page; every sequence that is not about colour or weight is swallowed. Every span that is
 //! opened is closed on the same line. Called by the log parts of the server page; the limit on a line's length is the
 //! wire's (`LINE_BYTES_MAX`).

@@ -101,11 +101,11 @@ pub enum LedgerWhat {
 }
 
 impl BillingPage {
-    /// An amount with figure spaces behind it, so that the points of a column stand below each other.
-    pub fn aligned(&self, amount: &str) -> String {
+    /// Figure spaces to stand behind an amount, so that the points of a column stand below each other.
+    pub fn padding(&self, amount: &str) -> String {
         let places = |amount: &str| amount.split_once('.').map_or(0, |(_, places)| places.len());
         let most = self.entries.iter().flat_map(|entry| [&entry.amount, &entry.balance]).map(|amount| places(amount)).max().unwrap_or(0);
-        format!("{amount}{}", "\u{2007}".repeat(most.saturating_sub(places(amount))))
+        "\u{2007}".repeat(most.saturating_sub(places(amount)))
     }
 }
 
