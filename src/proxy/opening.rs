@@ -91,7 +91,12 @@ pub async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
 }
 
 async fn open_tcp(gate: Arc<Gate>, knock: Knock, target: SocketAddr, doubted: bool) -> Opened {
-    let mut ask = doubted || gate.game() == GameIs::Down;
+    // That a starting game does not answer is no reason to doubt.
+    let mut ask = match gate.game() {
+        GameIs::Down => true,
+        GameIs::Starting => false,
+        GameIs::Up => doubted,
+    };
     let mut again = AGAIN_PAUSE_MIN;
     loop {
         if ask {
