@@ -28,8 +28,7 @@ pub fn run(proxy: &Path, folder: &Path, count: usize) -> bool {
     agent(&folder.join("agent.sock"), &state, &wakes);
     let route = format!(r#"{{"listen":"{ADDRESS}:{public}","protocol":"tcp","target":"{ADDRESS}:{game}"}}"#);
     let path = config(folder, "held-door.json", &state, &[route], 60);
-    let mut process =
-        Command::new(proxy).arg("--config").arg(path).stderr(Stdio::null()).spawn().expect("the sidecar");
+    let mut process = Command::new(proxy).arg("--config").arg(path).stderr(Stdio::null()).spawn().expect("the sidecar");
     // This first connection is the first to wait.
     wait_for(public, "roost-proxy");
     let start = Instant::now();

@@ -116,7 +116,9 @@ fn table(peers: &[Peer], figures: &[Vec<Figures>], idle: &[u64], after: &[u64]) 
         println!("{:<16}{cells}  {:>8}  {:>9}", peer.name, idle[index], after[index]);
         medians.push(row);
     }
-    println!("Gbit/s: more is better; us: median of each round's median or 99th percentile, less is better. `direct` is without any proxy.\n");
+    println!(
+        "Gbit/s: more is better; us: median of each round's median or 99th percentile, less is better. `direct` is without any proxy.\n"
+    );
     let rivals: Vec<usize> = (0..peers.len()).filter(|index| peers[*index].rival).collect();
     let ours = peers.iter().position(|peer| peer.name == "roost-proxy").expect("the sidecar itself");
     let mut kept = idle[ours] <= PSS_KIB_MAX;

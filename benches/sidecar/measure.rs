@@ -28,15 +28,8 @@ pub enum Promise {
 }
 
 /// In the order of [`NAMES`].
-pub const PROMISES: [Promise; 7] = [
-    Promise::AtLeast,
-    Promise::AtLeast,
-    Promise::AtLeast,
-    Promise::Latency,
-    Promise::None,
-    Promise::Latency,
-    Promise::None,
-];
+pub const PROMISES: [Promise; 7] =
+    [Promise::AtLeast, Promise::AtLeast, Promise::AtLeast, Promise::Latency, Promise::None, Promise::Latency, Promise::None];
 
 /// In the order of [`NAMES`].
 pub type Figures = [f64; 7];

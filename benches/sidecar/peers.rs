@@ -40,11 +40,8 @@ impl Drop for Peer {
 /// Proportional memory of a process and its children, in KiB.
 pub fn pss_kib(pid: u32) -> u64 {
     let own = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap_or_default();
-    let own: u64 = own
-        .lines()
-        .find_map(|line| line.strip_prefix("Pss:"))
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0);
+    let own: u64 =
+        own.lines().find_map(|line| line.strip_prefix("Pss:")).and_then(|rest| rest.split_whitespace().next()?.parse().ok()).unwrap_or(0);
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
     own + children.split_whitespace().filter_map(|child| child.parse().ok()).map(pss_kib).sum::<u64>()
 }
@@ -125,11 +122,7 @@ fn haproxy(folder: &Path, base: u16, options: &str) -> PathBuf {
         "global\n  maxconn 6000\ndefaults\n  mode tcp\n{options}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n"
     );
     for kind in 0..KINDS {
-        text += &format!(
-            "listen l{kind}\n  bind {ADDRESS}:{}\n  server s{kind} {ADDRESS}:{}\n",
-            base + kind,
-            BASE + kind
-        );
+        text += &format!("listen l{kind}\n  bind {ADDRESS}:{}\n  server s{kind} {ADDRESS}:{}\n", base + kind, BASE + kind);
     }
     fs::write(&path, text).expect("configuration");
     path
