@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep_until};
 
+use super::bounds::REPORT_GAP_MIN;
 use super::gate::Gate;
 
 /// Counters of one server.
@@ -93,7 +94,7 @@ pub async fn report(gate: Arc<Gate>) {
         reached = gate.reached();
         tokio::select! {
             () = sleep_until(sent + gate.bounds.activity_every) => {}
-            () = gate.traffic.turned.notified() => {}
+            () = gate.traffic.turned.notified() => sleep_until(sent + REPORT_GAP_MIN).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::wire::door::ACTIVITY_SECS;
 /// How long one attempt to connect to the game may take. On one machine it takes microseconds; longer means that it is not there.
 pub const CONNECT_WITHIN: Duration = Duration::from_millis(300);
 /// Longest pause between two attempts while the game loads; the pauses grow from one millisecond.
-pub const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(50);
+pub const CONNECT_PAUSE_MAX: Duration = Duration::from_millis(25);
 /// So many clients of one port connect to the game at the same moment, so that a short accept queue does not overflow.
 pub const CONNECTS_AT_ONCE: usize = 64;
 /// A game that is said to be up and does not answer for so long is asked for at the agent.
@@ -32,6 +32,8 @@ pub const GREETING_BYTES_MAX: usize = 2_048;
 pub const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 /// A refused client's unread bytes are taken in for so long, so that what we said to it is not lost to a reset.
 pub const LINGER: Duration = Duration::from_millis(500);
+/// Shortest time between two activity reports, however quickly players come and go.
+pub const REPORT_GAP_MIN: Duration = Duration::from_millis(250);
 /// How often a sleeping UDP port looks whether its game is up while datagrams wait.
 pub const UP_POLL: Duration = Duration::from_millis(5);
 /// The state file is looked at again after this long when datagrams of known peers come in.

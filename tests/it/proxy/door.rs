@@ -60,6 +60,8 @@ pub struct Mind {
     pub wakes: Vec<WakeRequest>,
     pub reports: Vec<ActivityReport>,
     pub disbelieved: Vec<Disbelief>,
+    /// The last request as it came: time, nonce, signature, body.
+    pub last: [String; 4],
     pub state: DoorState,
     /// Answers to wake requests wait until this is true.
     pub answers: bool,
@@ -119,6 +121,7 @@ impl Door {
             wakes: Vec::new(),
             reports: Vec::new(),
             disbelieved: Vec::new(),
+            last: <[String; 4]>::default(),
             state,
             answers: true,
         };
@@ -273,6 +276,8 @@ pub async fn rest_of(stream: &mut TcpStream) -> Vec<u8> {
 fn believe(mind: &mut Mind, headers: &HeaderMap, body: &[u8]) -> Result<(), StatusCode> {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     assert_eq!(header(wake::SERVER), server().as_str());
+    let text = String::from_utf8(body.to_vec()).unwrap();
+    mind.last = [header(wake::TIMESTAMP).to_owned(), header(wake::NONCE).to_owned(), header(wake::SIGNATURE).to_owned(), text];
     let (secret, now) = (mind.secret.clone(), RealClock.now());
     let verdict = mind.nonces.verify(&secret, header(wake::TIMESTAMP), header(wake::NONCE), header(wake::SIGNATURE), body, now);
     verdict.map_err(|why| {

@@ -3,14 +3,16 @@
 use std::time::Duration;
 
 use roost::model::games::Protocol;
+use roost::model::time::{Clock, Millis};
 use roost::proxy::Bounds;
 use roost::wire::door::{GameIs, Verdict};
+use roost::wire::wake::Disbelief;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::door::{Door, Plan, SOON, exchange, rest_of, until};
+use super::door::{Door, Plan, RealClock, SOON, exchange, rest_of, until};
 
 #[tokio::test]
 async fn a_client_of_a_sleeping_game_is_held_and_served_when_it_is_up() {
@@ -246,4 +248,18 @@ async fn a_game_that_went_down_behind_its_agents_back_is_asked_for() {
     door.wakes(1).await;
     let _game = door.start_echo().await;
     assert_eq!(exchange(&mut client, b"hello").await, b"HELLO");
+}
+
+#[tokio::test]
+async fn a_request_of_the_sidecar_is_believed_once_and_for_its_own_words_only() {
+    let door = Door::open(Plan::default()).await;
+    let _client = door.connect().await;
+    door.wakes(1).await;
+    door.reported("a client", |report| report.connections == 1).await;
+    let mut mind = door.mind();
+    let ([time, nonce, signature, body], secret) = (mind.last.clone(), mind.secret.clone());
+    let mut again = |body: &str, at: Millis| mind.nonces.verify(&secret, &time, &nonce, &signature, body.as_bytes(), at);
+    assert_eq!(again(&body, RealClock.now()), Err(Disbelief::Replayed));
+    assert_eq!(again(&body.replace("\"connections\":1", "\"connections\":0"), RealClock.now()), Err(Disbelief::Forged));
+    assert_eq!(again(&body, RealClock.now() + 31_000), Err(Disbelief::Stale));
 }
