@@ -4,8 +4,10 @@
 
 mod catalogue;
 mod fake_node;
+mod kill;
 mod node;
 mod pages;
+mod program;
 mod proxy;
 mod servers;
 #[allow(dead_code, reason = "each function waits for the first test that needs its service")]
