@@ -107,7 +107,8 @@ async fn a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_pla
     window.fill("#delete input[name=confirm]", "Valley of Echoes").await;
     window.click("#delete button.danger").await;
     let begin = Instant::now();
-    while docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&id) || docker(&["network", "ls", "--format", "{{.Name}}"]).contains(&id) {
+    while docker(&["ps", "-a", "--format", "{{.Names}}"]).contains(&id) || docker(&["network", "ls", "--format", "{{.Name}}"]).contains(&id)
+    {
         assert!(begin.elapsed() < AWAKE, "containers and network are still there");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

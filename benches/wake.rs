@@ -1,0 +1,159 @@
+//! How much later a sleeping server answers through its sidecar than its container would without us.
+//!
+//! 20 rounds each, on the same container: first byte through the public port of a sleeping `demo` server; and, with the panel
+//! stopped, from asking the engine to start that container until it answers directly. `cargo bench --bench wake`, with
+//! `PROXY_BINARY` naming the static `roost-proxy` and a Docker Engine. Nothing here fails on a time.
+#![allow(clippy::print_stdout, missing_docs, dead_code)]
+
+use std::io::Read;
+use std::net::TcpStream;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use bollard::Docker;
+use serde_json::{Value, json};
+
+const ROUNDS: usize = 20;
+const SOON: Duration = Duration::from_secs(30);
+
+type Failure = Box<dyn std::error::Error>;
+
+struct Panel {
+    child: Child,
+    url: String,
+    _folder: tempfile::TempDir,
+}
+
+impl Drop for Panel {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn start() -> Result<Panel, Failure> {
+    let folder = tempfile::tempdir()?;
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let url = format!("http://127.0.0.1:{port}");
+    let child = Command::new(env!("CARGO_BIN_EXE_roost"))
+        .arg("serve")
+        .current_dir(folder.path())
+        .env("LISTEN", format!("127.0.0.1:{port}"))
+        .env("BACKEND_URL", &url)
+        .env("PUBLIC_HOST", "127.0.0.1")
+        .env("DATA_DIR", folder.path().join("data"))
+        .env("SUBNET_POOL", "10.118.0.0/24")
+        .env("PORT_RANGE", "26900-26939")
+        .stdout(Stdio::null())
+        .stderr(std::fs::File::create(folder.path().join("log"))?)
+        .spawn()?;
+    let begin = Instant::now();
+    while TcpStream::connect(("127.0.0.1", port)).is_err() {
+        if begin.elapsed() > SOON {
+            return Err("the panel does not come up".into());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    Ok(Panel { child, url, _folder: folder })
+}
+
+struct Api {
+    client: reqwest::Client,
+    url: String,
+    token: String,
+}
+
+impl Api {
+    async fn register(url: &str) -> Result<Api, Failure> {
+        let client = reqwest::Client::new();
+        let body = json!({"email": "ada@example.org", "password": "correct horse battery"});
+        let answer: Value = client.post(format!("{url}/auth/register")).json(&body).send().await?.json().await?;
+        Ok(Api { client, url: url.to_owned(), token: answer["token"].as_str().ok_or("no token")?.to_owned() })
+    }
+
+    async fn post(&self, path: &str, body: Value) -> Result<Value, Failure> {
+        Ok(self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(&body).send().await?.json().await?)
+    }
+
+    async fn wait(&self, id: &str, phase: &str) -> Result<Value, Failure> {
+        let begin = Instant::now();
+        while begin.elapsed() < SOON {
+            let server: Value =
+                self.client.get(format!("{}/api/servers/{id}", self.url)).bearer_auth(&self.token).send().await?.json().await?;
+            if server["phase"] == phase {
+                return Ok(server);
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err(format!("{id} is not {phase}").into())
+    }
+}
+
+/// Connects, again and again if it must, until the first byte comes.
+fn first_byte(address: &str) -> Result<(), Failure> {
+    let begin = Instant::now();
+    while begin.elapsed() < SOON {
+        if let Ok(mut stream) = TcpStream::connect_timeout(&address.parse()?, Duration::from_secs(1)) {
+            stream.set_read_timeout(Some(SOON))?;
+            if stream.read(&mut [0; 1])? == 1 {
+                return Ok(());
+            }
+        }
+        std::thread::sleep(Duration::from_micros(500));
+    }
+    Err("no byte came".into())
+}
+
+fn median(mut times: Vec<f64>) -> f64 {
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+async fn run() -> Result<(), Failure> {
+    let panel = start()?;
+    let api = Api::register(&panel.url).await?;
+    let made = api.post("/api/servers", json!({"name": "wake", "game": "demo", "plan": "small"})).await?;
+    let id = made["id"].as_str().ok_or("not made")?.to_owned();
+    let awake = api.wait(&id, "running").await?;
+    let door = format!("127.0.0.1:{}", awake["address"]["port"]);
+    let mut through = Vec::new();
+    for _ in 0..ROUNDS {
+        api.post(&format!("/api/servers/{id}/hibernate"), json!({})).await?;
+        api.wait(&id, "sleeping").await?;
+        let begin = Instant::now();
+        first_byte(&door)?;
+        through.push(begin.elapsed().as_secs_f64() * 1_000.0);
+        api.wait(&id, "running").await?;
+    }
+    api.post(&format!("/api/servers/{id}/hibernate"), json!({})).await?;
+    api.wait(&id, "sleeping").await?;
+    drop(panel);
+
+    let engine = Docker::connect_with_defaults()?;
+    let name = format!("roost-{id}-game");
+    let mut direct = Vec::new();
+    for _ in 0..ROUNDS {
+        let begin = Instant::now();
+        engine.start_container(&name, None).await?;
+        let details = engine.inspect_container(&name, None).await?;
+        let networks = details.network_settings.and_then(|settings| settings.networks).unwrap_or_default();
+        let address = networks.into_values().find_map(|network| network.ip_address).ok_or("no address")?;
+        first_byte(&format!("{address}:7777"))?;
+        direct.push(begin.elapsed().as_secs_f64() * 1_000.0);
+        engine.stop_container(&name, None).await?;
+    }
+    for part in ["game", "door"] {
+        Command::new("docker").args(["rm", "-f", &format!("roost-{id}-{part}")]).stdout(Stdio::null()).status()?;
+    }
+    Command::new("docker").args(["network", "rm", &format!("roost-{id}")]).stdout(Stdio::null()).status()?;
+    let (through, direct) = (median(through), median(direct));
+    println!("first byte of a sleeping demo server, median of {ROUNDS}");
+    println!("  through the sidecar, asleep          {through:7.1} ms");
+    println!("  the same container, started by hand  {direct:7.1} ms");
+    println!("  difference                           {:7.1} ms   (aim: at most 50)", through - direct);
+    Ok(())
+}
+
+fn main() -> Result<(), Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run())
+}
