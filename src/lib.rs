@@ -19,6 +19,8 @@
 pub mod domain;
 #[cfg(feature = "panel")]
 pub mod engines;
+#[cfg(feature = "panel")]
+pub mod http;
 pub mod model;
 pub mod proxy;
 #[cfg(feature = "panel")]

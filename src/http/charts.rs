@@ -1,0 +1,157 @@
+//! Small charts drawn on the server: one line over the last hour, as SVG with a sentence beside it.
+//!
+//! No styles and no numbers of somebody else's making reach the page: only coordinates made here. A missing measurement is a
+//! gap in the line, never a zero.
+
+use std::fmt::Write as _;
+
+use askama::Template;
+use askama::filters::HtmlSafe;
+
+use crate::model::time::{HOUR, Millis};
+
+/// Width of the drawing in its own units.
+pub const WIDTH: i64 = 360;
+/// Height of the drawing in its own units.
+pub const HEIGHT: i64 = 80;
+/// Two measurements further apart than this are not joined by a line.
+const GAP: i64 = 3 * 60 * 1_000;
+/// Most points that are drawn; more are thinned out to the highest of each column, so that a peak never disappears.
+pub const POINTS_MAX: usize = 180;
+
+/// A chart of one quantity over the last hour.
+#[derive(Debug, Clone, Template)]
+#[template(path = "_chart.html")]
+pub struct Chart {
+    /// What it shows: `CPU`.
+    pub title: String,
+    /// The last value with its unit, or `not measured`.
+    pub now: String,
+    /// The most that is possible: `of 2 cores`.
+    pub limit: String,
+    /// The whole chart as one sentence.
+    pub alt: String,
+    /// The line, as the `d` of a path.
+    pub line: String,
+    /// The area under it, as the `d` of a path.
+    pub area: String,
+}
+
+impl HtmlSafe for Chart {}
+
+/// What is drawn and how it is said.
+#[derive(Debug, Clone, Copy)]
+pub struct Quantity<'a> {
+    /// What it is: `CPU`.
+    pub title: &'a str,
+    /// The value at the top edge.
+    pub max: u32,
+    /// Puts a value into words: `12%`.
+    pub say: fn(u32, u32) -> String,
+    /// The most that is possible, in words: `of 2 cores`.
+    pub limit: &'a str,
+}
+
+impl Chart {
+    /// Draws the last hour before `now`. `points` are in order of time.
+    pub fn of(quantity: Quantity<'_>, points: &[(Millis, Option<u32>)], now: Millis) -> Chart {
+        let from = now - HOUR;
+        let columns = thin(points, from, now);
+        let values: Vec<u32> = columns.iter().map(|(_, value)| *value).collect();
+        let say = |value: u32| (quantity.say)(value, quantity.max);
+        let last = points.iter().rev().find(|(at, _)| now.since(*at) < GAP).and_then(|(_, value)| *value);
+        let last_words = last.map_or_else(|| "not measured".to_owned(), say);
+        let alt = match (values.iter().min(), values.iter().max()) {
+            (Some(low), Some(high)) => {
+                format!("{} over the last hour: between {} and {}, now {last_words}.", quantity.title, say(*low), say(*high))
+            }
+            (_, _) => format!("{} over the last hour: no measurements.", quantity.title),
+        };
+        let (line, area) = draw(&columns, from, quantity.max.max(1));
+        Chart { title: quantity.title.to_owned(), now: last_words, limit: quantity.limit.to_owned(), alt, line, area }
+    }
+}
+
+fn thin(points: &[(Millis, Option<u32>)], from: Millis, now: Millis) -> Vec<(Millis, u32)> {
+    let mut columns: Vec<(Millis, u32)> = Vec::new();
+    let width = HOUR / i64::try_from(POINTS_MAX).unwrap_or(180);
+    for (at, value) in points.iter().filter(|(at, _)| *at >= from && *at <= now) {
+        let Some(value) = *value else { continue };
+        match columns.last_mut() {
+            Some(last) if last.0.since(from) / width == at.since(from) / width => last.1 = last.1.max(value),
+            Some(_) | None => columns.push((*at, value)),
+        }
+    }
+    columns
+}
+
+fn draw(columns: &[(Millis, u32)], from: Millis, max: u32) -> (String, String) {
+    let (mut line, mut area) = (String::new(), String::new());
+    let mut previous: Option<(Millis, i64)> = None;
+    for (at, value) in columns {
+        let x = at.since(from) * WIDTH / HOUR;
+        let y = HEIGHT - 1 - i64::from((*value).min(max)) * (HEIGHT - 2) / i64::from(max);
+        match previous {
+            Some((before, _)) if at.since(before) <= GAP => {
+                let _ = write!(line, "L{x} {y}");
+                let _ = write!(area, "L{x} {y}");
+            }
+            Some((_, end)) => {
+                let _ = write!(line, "M{x} {y}");
+                let _ = write!(area, "L{end} {HEIGHT}ZM{x} {HEIGHT}L{x} {y}");
+            }
+            None => {
+                let _ = write!(line, "M{x} {y}");
+                let _ = write!(area, "M{x} {HEIGHT}L{x} {y}");
+            }
+        }
+        previous = Some((*at, x));
+    }
+    if let Some((_, end)) = previous {
+        let _ = write!(area, "L{end} {HEIGHT}Z");
+    }
+    (line, area)
+}
+
+/// Thousandths of a core as a share of what the plan allows.
+pub fn say_share(value: u32, max: u32) -> String {
+    format!("{}%", u64::from(value) * 100 / u64::from(max.max(1)))
+}
+
+/// Mebibytes.
+pub fn say_mebibytes(value: u32, _max: u32) -> String {
+    if value < 1_024 { format!("{value} MiB") } else { format!("{}.{} GiB", value / 1_024, value % 1_024 * 10 / 1_024) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::time::{MINUTE, SECOND};
+
+    const CPU: Quantity<'_> = Quantity { title: "CPU", max: 1_000, say: say_share, limit: "of 1 core" };
+    const NOW: Millis = Millis(10 * HOUR);
+
+    #[test]
+    fn a_gap_in_the_measurements_is_a_gap_in_the_line() {
+        let points = [(NOW - 30 * MINUTE, Some(0)), (NOW - 29 * MINUTE, Some(1_000)), (NOW - MINUTE, Some(500))];
+        let chart = Chart::of(CPU, &points, NOW);
+        assert_eq!(chart.line, "M180 79L186 1M354 40");
+        assert_eq!(chart.area, "M180 80L180 79L186 1L186 80ZM354 80L354 40L354 80Z");
+        assert_eq!(chart.alt, "CPU over the last hour: between 0% and 100%, now 50%.");
+    }
+
+    #[test]
+    fn nothing_measured_is_said_and_not_drawn_as_zero() {
+        let chart = Chart::of(CPU, &[(NOW, None), (NOW - 2 * HOUR, Some(1))], NOW);
+        assert_eq!((chart.line.as_str(), chart.now.as_str()), ("", "not measured"));
+        assert_eq!(chart.alt, "CPU over the last hour: no measurements.");
+    }
+
+    #[test]
+    fn many_points_are_thinned_without_losing_a_peak() {
+        let points: Vec<_> = (0..720).map(|n| (NOW - HOUR + n * 5 * SECOND, Some(if n == 333 { 900 } else { 10 }))).collect();
+        let chart = Chart::of(CPU, &points, NOW);
+        assert!(chart.line.matches(['M', 'L']).count() <= POINTS_MAX + 1);
+        assert!(chart.alt.contains("90%"), "{}", chart.alt);
+    }
+}

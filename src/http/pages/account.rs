@@ -1,0 +1,89 @@
+//! The account: password, sessions, API tokens.
+
+use askama::Template;
+use askama_web::WebTemplate;
+
+use super::fields::{Choice, Field};
+use super::layout::Layout;
+use super::moments::Moment;
+
+/// `/account`.
+#[derive(Debug, Clone, Template, WebTemplate)]
+#[template(path = "account.html")]
+pub struct AccountPage {
+    /// Frame.
+    pub layout: Layout,
+    /// Address of the account.
+    pub email: String,
+    /// `player`, `admin`.
+    pub role: &'static str,
+    /// When it was made.
+    pub since: Moment,
+    /// Posted to `/account/password`.
+    pub password: PasswordForm,
+    /// A token that was just made; never shown again.
+    pub new_token: Option<String>,
+    /// Newest first.
+    pub tokens: Vec<TokenRow>,
+    /// Posted to `/account/tokens`.
+    pub token_form: TokenForm,
+}
+
+/// A new password.
+#[derive(Debug, Clone)]
+pub struct PasswordForm {
+    /// The old one.
+    pub current: Field,
+    /// The new one.
+    pub new: Field,
+}
+
+impl PasswordForm {
+    /// Empty, with what was wrong.
+    pub fn of(current_error: Option<String>, new_error: Option<String>) -> PasswordForm {
+        PasswordForm {
+            current: Field::password("current", "Current password", "current-password").error(current_error).required(),
+            new: Field::password("new", "New password", "new-password").help("At least 10 characters.").error(new_error).required(),
+        }
+    }
+}
+
+/// A token in the list; revoked by POST to `/account/tokens/{id}/revoke`.
+#[derive(Debug, Clone)]
+pub struct TokenRow {
+    /// Its id.
+    pub id: String,
+    /// As its owner calls it.
+    pub name: String,
+    /// When it was made.
+    pub made: Moment,
+    /// When it was last used; none: never.
+    pub used: Option<Moment>,
+    /// When it ends.
+    pub expires: Moment,
+    /// It has ended.
+    pub expired: bool,
+}
+
+/// A new token.
+#[derive(Debug, Clone)]
+pub struct TokenForm {
+    /// What it is for.
+    pub name: Field,
+    /// How long it lasts.
+    pub days: Field,
+}
+
+/// How long a token can last, in days.
+pub const TOKEN_DAYS: [u32; 4] = [7, 30, 90, 365];
+
+impl TokenForm {
+    /// With what was typed and what was wrong with it.
+    pub fn of(name: &str, days: u32, name_error: Option<String>) -> TokenForm {
+        let choice = |each: u32| Choice { value: each.to_string(), label: format!("{each} days"), chosen: each == days };
+        TokenForm {
+            name: Field::text("name", "What is it for?", name, 60).error(name_error).required(),
+            days: Field::choice("days", "Lasts", TOKEN_DAYS.into_iter().map(choice).collect()),
+        }
+    }
+}

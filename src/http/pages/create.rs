@@ -1,0 +1,231 @@
+//! Making a server: a game, a size, a name, what the game asks for. One page, one POST, no script needed.
+//!
+//! `/servers/create` shows the games; `/servers/create?game=minecraft-java` shows that game's form below them. Errors come
+//! back keyed by field: `name`, `plan`, `idle_minutes`, `env.<NAME>`.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use askama_web::WebTemplate;
+
+use super::fields::{Choice, Field};
+use super::html_parts;
+use super::layout::{Layout, amount};
+use crate::model::games::{EnvRule, EnvVar, Game, Plan};
+use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, NAME_MAX};
+
+/// In front of the names of the game's own variables.
+pub const ENV_PREFIX: &str = "env.";
+
+/// What was typed or is wrong, by the name of the field.
+pub type ByField = BTreeMap<String, String>;
+
+/// `/servers/create`.
+#[derive(Debug, Clone, Template, WebTemplate)]
+#[template(path = "servers/create.html")]
+pub struct CreatePage {
+    /// Frame.
+    pub layout: Layout,
+    /// The catalogue.
+    pub games: Vec<GameChoice>,
+    /// The form of the chosen game.
+    pub form: Option<CreateForm>,
+}
+
+/// A game to choose.
+#[derive(Debug, Clone)]
+pub struct GameChoice {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// A sentence or two.
+    pub summary: String,
+    /// Cheapest running hour.
+    pub from: String,
+    /// Chosen.
+    pub chosen: bool,
+}
+
+impl GameChoice {
+    /// From the catalogue.
+    pub fn of(game: &Game, chosen: bool) -> GameChoice {
+        GameChoice {
+            id: game.id.to_string(),
+            name: game.name.clone(),
+            summary: game.summary.clone(),
+            from: game.plans.iter().map(|plan| plan.per_hour).min().map(amount).unwrap_or_default(),
+            chosen,
+        }
+    }
+}
+
+/// The form of one game.
+#[derive(Debug, Clone)]
+pub struct CreateForm {
+    /// Id of the game.
+    pub game: String,
+    /// Its name.
+    pub game_name: String,
+    /// The server's name.
+    pub name: Field,
+    /// Sizes.
+    pub plans: Vec<PlanChoice>,
+    /// What is wrong with the chosen size.
+    pub plan_error: Option<String>,
+    /// The game's own fields.
+    pub env: Vec<Field>,
+    /// Sleep by itself?
+    pub auto_sleep: bool,
+    /// Minutes of quiet before it does.
+    pub idle_minutes: Field,
+    /// How many fields were refused.
+    pub refused: usize,
+    /// What is wrong with the whole, such as too many servers.
+    pub error: Option<String>,
+    /// Why it cannot wake yet, such as no credits; it can be made all the same.
+    pub warning: Option<String>,
+}
+
+/// A size to choose.
+#[derive(Debug, Clone)]
+pub struct PlanChoice {
+    /// Its id.
+    pub id: String,
+    /// Its name.
+    pub name: String,
+    /// For how many players.
+    pub players: String,
+    /// Such as `1.5 cores`.
+    pub cpu: String,
+    /// Such as `2 GiB`.
+    pub memory: String,
+    /// Such as `10 GiB`.
+    pub storage: String,
+    /// Price of a running hour.
+    pub per_hour: String,
+    /// Chosen.
+    pub chosen: bool,
+}
+
+impl PlanChoice {
+    /// From the catalogue.
+    pub fn of(plan: &Plan, chosen: bool) -> PlanChoice {
+        PlanChoice {
+            id: plan.id.to_string(),
+            name: plan.name.clone(),
+            players: plan.players.clone(),
+            cpu: cores(plan.cpu_millis),
+            memory: mebibytes(plan.memory_mib),
+            storage: mebibytes(plan.storage_mib),
+            per_hour: amount(plan.per_hour),
+            chosen,
+        }
+    }
+}
+
+/// `1 core`, `1.5 cores`.
+pub fn cores(millis: u32) -> String {
+    let (whole, tenths) = (millis / 1_000, millis % 1_000 / 100);
+    match (whole, tenths) {
+        (1, 0) => "1 core".to_owned(),
+        (_, 0) => format!("{whole} cores"),
+        (_, _) => format!("{whole}.{tenths} cores"),
+    }
+}
+
+/// `512 MiB`, `1.5 GiB`, `2 GiB`.
+pub fn mebibytes(mib: u32) -> String {
+    let (whole, tenths) = (mib / 1_024, mib % 1_024 * 10 / 1_024);
+    match (whole, tenths) {
+        (0, _) => format!("{mib} MiB"),
+        (_, 0) => format!("{whole} GiB"),
+        (_, _) => format!("{whole}.{tenths} GiB"),
+    }
+}
+
+impl CreateForm {
+    /// The form of `game` with what was typed and what is wrong with it. An empty `typed` gives the defaults.
+    pub fn of(game: &Game, typed: &ByField, errors: &ByField) -> CreateForm {
+        let plan = typed.get("plan").cloned().unwrap_or_else(|| game.plans.first().map(|plan| plan.id.to_string()).unwrap_or_default());
+        let idle = typed.get("idle_minutes").cloned().unwrap_or_else(|| "15".to_owned());
+        CreateForm {
+            game: game.id.to_string(),
+            game_name: game.name.clone(),
+            name: name_field(typed.get("name").cloned().unwrap_or_default(), errors),
+            plans: game.plans.iter().map(|each| PlanChoice::of(each, each.id.as_str() == plan)).collect(),
+            plan_error: errors.get("plan").cloned(),
+            env: env_fields(game, typed, errors),
+            auto_sleep: typed.is_empty() || typed.contains_key("auto_sleep"),
+            idle_minutes: idle_field(idle, errors),
+            refused: errors.len(),
+            error: errors.get("").cloned(),
+            warning: None,
+        }
+    }
+}
+
+/// The server's name.
+pub fn name_field(value: String, errors: &ByField) -> Field {
+    let max = u32::try_from(NAME_MAX).unwrap_or(u32::MAX);
+    Field::text("name", "Name", value, max)
+        .help("As players will see it. You can change it later.")
+        .error(errors.get("name").cloned())
+        .required()
+}
+
+/// Minutes of quiet before it sleeps.
+pub fn idle_field(value: String, errors: &ByField) -> Field {
+    Field::number("idle_minutes", "After how much quiet", value, IDLE_MINUTES_MIN.into(), IDLE_MINUTES_MAX.into(), "minutes")
+        .help("Quiet is when nobody is connected and the game has nothing to compute.")
+        .error(errors.get("idle_minutes").cloned())
+        .required()
+}
+
+/// The game's editable variables, in the order of the catalogue. Secrets come back empty.
+pub fn env_fields(game: &Game, typed: &ByField, errors: &ByField) -> Vec<Field> {
+    let editable = game.env.iter().filter(|var| var.editable);
+    editable
+        .map(|var| {
+            let name = format!("{ENV_PREFIX}{}", var.name);
+            let value = typed.get(&name).unwrap_or(&var.default).clone();
+            env_field(var, &name, value).error(errors.get(&name).cloned())
+        })
+        .collect()
+}
+
+fn env_field(var: &EnvVar, name: &str, value: String) -> Field {
+    let field = match &var.rule {
+        EnvRule::Text { .. } if var.secret => Field::password(name, &var.label, "new-password"),
+        EnvRule::Text { max } => Field::text(name, &var.label, value, *max),
+        EnvRule::Integer { min, max } => Field::number(name, &var.label, value, *min, *max, ""),
+        EnvRule::Choice { options } => {
+            let choice = |option: &String| Choice { label: option_word(option), chosen: *option == value, value: option.clone() };
+            Field::choice(name, &var.label, options.iter().map(choice).collect())
+        }
+    };
+    let field = field.help(var.help.clone());
+    if var.required { field.required() } else { field }
+}
+
+/// Games write yes and no in their own ways; people read words.
+fn option_word(option: &str) -> String {
+    match option.to_ascii_lowercase().as_str() {
+        "true" => "Yes".to_owned(),
+        "false" => "No".to_owned(),
+        "" => "None".to_owned(),
+        _other => option.to_owned(),
+    }
+}
+
+/// A short form for the reader: what a game's settings look like on the server's page.
+#[derive(Debug, Clone, Template)]
+#[template(path = "_auto_sleep.html")]
+pub struct AutoSleep {
+    /// Sleep by itself?
+    pub on: bool,
+    /// Minutes of quiet before it does.
+    pub idle_minutes: Field,
+}
+
+html_parts!(AutoSleep);

@@ -1,0 +1,157 @@
+//! The dashboard: one card for each server, awake or asleep before a word is read, one obvious action each.
+
+use askama::Template;
+use askama_web::WebTemplate;
+
+use super::html_parts;
+use super::layout::{Funds, Layout, amount};
+use super::moments::{Moment, span};
+use super::phases::{Action, PhaseView, actions};
+use crate::model::games::Game;
+use crate::model::money::Credits;
+use crate::model::servers::{Phase, Server};
+use crate::model::time::{HOUR, Millis};
+
+/// `/dashboard`.
+#[derive(Debug, Clone, Template, WebTemplate)]
+#[template(path = "dashboard.html")]
+pub struct Dashboard {
+    /// Frame.
+    pub layout: Layout,
+    /// The sentence on top.
+    pub summary: Summary,
+    /// One for each server; none: the page invites to make the first.
+    pub cards: Vec<ServerCard>,
+}
+
+/// How it all stands, in two sentences.
+#[derive(Debug, Clone, Template)]
+#[template(path = "_summary.html")]
+pub struct Summary {
+    /// How many are awake.
+    pub awake: usize,
+    /// How many sleep.
+    pub asleep: usize,
+    /// How many are in trouble.
+    pub trouble: usize,
+    /// How many there are.
+    pub all: usize,
+    /// Cost of an hour as it is now.
+    pub per_hour: String,
+    /// Credits left.
+    pub balance: String,
+    /// How long they last at this rate; none: nothing costs.
+    pub lasts: Option<String>,
+    /// Mood of the balance.
+    pub funds: Funds,
+    /// People can top up by themselves here.
+    pub demo_credits: bool,
+}
+
+impl Summary {
+    /// Counts servers and money; servers that run are those that cost.
+    pub fn of<'a>(servers: impl IntoIterator<Item = &'a Server>, balance: Credits, demo_credits: bool) -> Summary {
+        let (mut awake, mut asleep, mut trouble, mut all, mut per_hour) = (0, 0, 0, 0, Credits::ZERO);
+        for server in servers {
+            all += 1;
+            match server.life.phase {
+                Phase::Running => {
+                    awake += 1;
+                    per_hour += server.per_hour;
+                }
+                Phase::Sleeping => asleep += 1,
+                Phase::Failed => trouble += 1,
+                Phase::Requested
+                | Phase::Preparing
+                | Phase::Starting
+                | Phase::Stopping
+                | Phase::Stopped
+                | Phase::Expired
+                | Phase::Destroyed => {}
+            }
+        }
+        let funds = Funds::of(balance, per_hour);
+        Summary {
+            awake,
+            asleep,
+            trouble,
+            all,
+            per_hour: amount(per_hour),
+            balance: amount(balance),
+            lasts: lasts(balance, per_hour),
+            funds,
+            demo_credits,
+        }
+    }
+}
+
+/// How long a balance lasts at a rate, in words; none when nothing is spent or nothing is left.
+pub fn lasts(balance: Credits, per_hour: Credits) -> Option<String> {
+    if per_hour <= Credits::ZERO || balance <= Credits::ZERO {
+        return None;
+    }
+    let ms = i128::from(balance.0) * i128::from(HOUR) / i128::from(per_hour.0);
+    Some(span(i64::try_from(ms).unwrap_or(i64::MAX)))
+}
+
+/// A server on the dashboard; its element is `card-{id}`.
+#[derive(Debug, Clone, Template)]
+#[template(path = "_card.html")]
+pub struct ServerCard {
+    /// Its id.
+    pub id: String,
+    /// As its owner calls it.
+    pub name: String,
+    /// Name of the game.
+    pub game: String,
+    /// What it is doing.
+    pub phase: PhaseView,
+    /// Since when.
+    pub since: Moment,
+    /// What is being waited for, or what went wrong; may be empty.
+    pub message: String,
+    /// When it is tried again by itself.
+    pub next_try: Option<Moment>,
+    /// `host:port` to join.
+    pub address: String,
+    /// Players connected; none: not known or not awake.
+    pub players: Option<u32>,
+    /// The obvious action.
+    pub action: Option<Action>,
+    /// Price of a running hour.
+    pub per_hour: String,
+    /// It costs right now.
+    pub costs_now: bool,
+    /// When its node was last heard of, if too long ago.
+    pub last_seen: Option<Moment>,
+}
+
+html_parts!(Summary, ServerCard);
+
+impl ServerCard {
+    /// From the row. `host` is the node's public host; `players` what was last measured; `silent`: the node is offline.
+    pub fn of(server: &Server, game: &Game, host: &str, players: Option<u32>, silent: bool, now: Millis) -> ServerCard {
+        let life = &server.life;
+        let running = life.phase == Phase::Running;
+        ServerCard {
+            id: server.id.to_string(),
+            name: server.name.clone(),
+            game: game.name.clone(),
+            phase: PhaseView::of(life.phase, life.wanted),
+            since: Moment::lasting(life.phase_since, now),
+            message: life.trouble.as_ref().map_or_else(|| life.message.clone(), |trouble| trouble.what.clone()),
+            next_try: life.trouble.as_ref().and_then(|trouble| trouble.next_try).map(|at| Moment::relative(at, now)),
+            address: address(server, host),
+            players: players.filter(|_| running),
+            action: actions(life).first().copied(),
+            per_hour: amount(server.per_hour),
+            costs_now: running,
+            last_seen: server.seen_at.filter(|_| silent).map(|at| Moment::relative(at, now)),
+        }
+    }
+}
+
+/// Where to join: the first port is the one.
+pub fn address(server: &Server, host: &str) -> String {
+    server.ports.first().map_or_else(|| host.to_owned(), |port| format!("{host}:{}", port.public))
+}

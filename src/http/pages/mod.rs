@@ -1,0 +1,28 @@
+//! Pages and their parts: plain structs with finished values, one askama template each.
+//!
+//! Handlers fill them and send them; nothing here decides or asks. A part that changes by itself (`_name.html`) is a struct of
+//! its own with a fixed element id, so that it can be sent alone over the page's WebSocket. Every page has `samples()`, which
+//! one test renders and checks; the samples hold hostile names on purpose.
+
+pub mod account;
+pub mod auth;
+pub mod billing;
+pub mod create;
+pub mod dashboard;
+pub mod errors;
+pub mod fields;
+pub mod layout;
+pub mod live;
+pub mod moments;
+pub mod nodes;
+pub mod phases;
+pub mod samples;
+pub mod servers;
+
+/// Marks templates as parts of others. What they print has been escaped by their own template.
+macro_rules! html_parts {
+    ($($part:ty),+ $(,)?) => {$(
+        impl askama::filters::HtmlSafe for $part {}
+    )+};
+}
+use html_parts;
