@@ -24,5 +24,9 @@ pub mod http;
 pub mod model;
 pub mod proxy;
 #[cfg(feature = "panel")]
+pub mod settings;
+#[cfg(feature = "panel")]
 pub mod store;
 pub mod wire;
+#[cfg(feature = "panel")]
+pub mod workers;

@@ -91,6 +91,14 @@ pub enum EnvRule {
         /// Most characters.
         max: u32,
     },
+    /// ASCII letters, digits, `-`, `_` and `.` only: for values that an image's own scripts put on a command line, unquoted.
+    Word {
+        /// Fewest characters, where it is not empty.
+        #[serde(default)]
+        min: u32,
+        /// Most characters.
+        max: u32,
+    },
     /// A whole number.
     Integer {
         /// Smallest.
@@ -128,7 +136,6 @@ pub struct EnvVar {
     #[serde(default)]
     pub secret: bool,
     /// What it may hold.
-    #[serde(flatten)]
     pub rule: EnvRule,
 }
 
@@ -144,6 +151,12 @@ pub enum EnvRefused {
     /// Longer than allowed.
     #[error("{0} can be at most {1} characters long")]
     TooLong(String, u32),
+    /// Shorter than it must be.
+    #[error("{0} has at least {1} characters")]
+    TooShort(String, u32),
+    /// Something other than what a word is made of.
+    #[error("{0} can only contain letters without accents, digits, dots, hyphens and underscores")]
+    NotAWord(String),
     /// Not a whole number in the range.
     #[error("{0} is a whole number from {1} to {2}")]
     NotInRange(String, i64, i64),
@@ -171,6 +184,12 @@ impl EnvVar {
         match &self.rule {
             EnvRule::Text { max } if value.chars().count() > *max as usize => Err(EnvRefused::TooLong(label(), *max)),
             EnvRule::Text { .. } => Ok(()),
+            EnvRule::Word { .. } if !value.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) => {
+                Err(EnvRefused::NotAWord(label()))
+            }
+            EnvRule::Word { max, .. } if value.len() > *max as usize => Err(EnvRefused::TooLong(label(), *max)),
+            EnvRule::Word { min, .. } if value.len() < *min as usize => Err(EnvRefused::TooShort(label(), *min)),
+            EnvRule::Word { .. } => Ok(()),
             EnvRule::Integer { min, max } => match value.parse::<i64>() {
                 Ok(number) if (*min..=*max).contains(&number) => Ok(()),
                 Ok(_) | Err(_) => Err(EnvRefused::NotInRange(label(), *min, *max)),
@@ -285,5 +304,49 @@ impl Game {
             }
         }
         numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn password() -> EnvVar {
+        EnvVar {
+            name: "PASSWORD".to_owned(),
+            label: "Password".to_owned(),
+            help: String::new(),
+            default: String::new(),
+            editable: true,
+            required: true,
+            secret: true,
+            rule: EnvRule::Word { min: 5, max: 8 },
+        }
+    }
+
+    #[test]
+    fn a_word_keeps_its_length_and_cannot_carry_a_second_argument() {
+        let label = || "Password".to_owned();
+        for (value, expected) in [
+            ("abcde", Ok(())),
+            ("a-b_c.9Z", Ok(())),
+            ("", Err(EnvRefused::Required(label()))),
+            ("abcd", Err(EnvRefused::TooShort(label(), 5))),
+            ("abcdefghi", Err(EnvRefused::TooLong(label(), 8))),
+            ("abc def", Err(EnvRefused::NotAWord(label()))),
+            ("pass\u{e9}s", Err(EnvRefused::NotAWord(label()))),
+            ("${HOME}", Err(EnvRefused::NotAWord(label()))),
+            ("a\0bcde", Err(EnvRefused::Control(label()))),
+        ] {
+            assert_eq!(password().check(value), expected, "{value:?}");
+        }
+    }
+
+    #[test]
+    fn a_variable_reads_as_it_is_written_and_unknown_keys_are_refused() {
+        let text = serde_json::to_string(&password()).unwrap();
+        assert_eq!(serde_json::from_str::<EnvVar>(&text).unwrap(), password());
+        let more = text.replacen('{', "{\"colour\":1,", 1);
+        assert!(serde_json::from_str::<EnvVar>(&more).unwrap_err().to_string().contains("colour"));
     }
 }

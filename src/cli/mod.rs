@@ -1,0 +1,51 @@
+//! The program's subcommands, one file each. Only this room assembles the whole.
+
+mod serve;
+mod system;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::settings::Settings;
+
+/// A panel for game servers that sleep while nobody plays.
+#[derive(Parser)]
+#[command(name = "roost", version)]
+struct Arguments {
+    /// File of settings; the environment wins over it.
+    #[arg(long, default_value = "roost.toml")]
+    settings: PathBuf,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Runs the panel: web pages, API, workers, and a node of its own.
+    Serve,
+}
+
+/// Reads the command line and runs.
+pub fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let settings = match Settings::read(&arguments.settings, std::env::vars()) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error.into()),
+    };
+    system::log(&settings.log);
+    let done = match arguments.command {
+        Command::Serve => serve::run(settings),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => complain(&error),
+    }
+}
+
+#[allow(clippy::print_stderr)]
+fn complain(error: &anyhow::Error) -> ExitCode {
+    eprintln!("roost: {error:#}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,182 @@
+//! `roost serve`: the panel, its workers, and a node inside it.
+
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::sync::Arc;
+
+use anyhow::Context;
+use tokio::sync::mpsc;
+
+use super::system::SystemClock;
+use crate::domain::{Ctx, Policy, games, nodes, users};
+use crate::engines::docker::{DockerEngine, QUEUE};
+use crate::http::{self, WebSettings};
+use crate::model::idleness::Rules;
+use crate::model::ids::NodeId;
+use crate::model::time::{Clock, MINUTE};
+use crate::node::{self, NodeConfig};
+use crate::settings::Settings;
+use crate::store::Db;
+use crate::workers::{self, Periods, Runner};
+
+/// The catalogue's files, in the program.
+#[derive(rust_embed::RustEmbed)]
+#[folder = "seeds/games"]
+#[include = "*.toml"]
+struct Seeds;
+
+/// Days that an API token lives at most.
+const TOKEN_DAYS_MAX: u32 = 366;
+
+/// Runs until it is told to stop.
+pub fn run(settings: Settings) -> anyhow::Result<()> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
+    runtime.block_on(serve(settings))
+}
+
+fn policy(settings: &Settings) -> Policy {
+    Policy {
+        signup_credits: settings.credits.signup,
+        demo_top_up: settings.credits.demo_top_up,
+        open_registration: settings.web.open_registration,
+        idle: Rules {
+            cpu_below_permille: settings.life.idle_cpu_percent * 10,
+            awake_at_least: i64::from(settings.life.awake_minutes) * MINUTE,
+        },
+        idle_minutes: settings.life.idle_minutes,
+        ports: settings.node.ports,
+        subnets: settings.node.subnets,
+        servers_max: settings.web.servers_max,
+        token_days_max: TOKEN_DAYS_MAX,
+    }
+}
+
+async fn serve(settings: Settings) -> anyhow::Result<()> {
+    let dir = &settings.data.dir;
+    std::fs::create_dir_all(dir).with_context(|| format!("the data folder {} cannot be made", dir.display()))?;
+    std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).context("the data folder cannot be closed to others")?;
+    let db = Db::open(&settings.data.database_url).await.context("the database cannot be opened; is DATABASE_URL right?")?;
+    let seeds = Seeds::iter().filter_map(|name| {
+        let file = Seeds::get(&name)?;
+        Some((name.to_string(), String::from_utf8_lossy(&file.data).into_owned()))
+    });
+    games::seed(&db, seeds).await.context("the catalogue cannot be read")?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let engine = Arc::new(DockerEngine::default());
+    let ctx = Ctx::new(db, clock.clone(), engine.clone(), policy(&settings)).await.context("the panel cannot start")?;
+    let mut runner = Runner::default();
+    let local = NodeId::local();
+    nodes::introduce(&ctx, &local, &settings.node.public_host).await.context("the node cannot be made known")?;
+    if settings.node.embedded {
+        let inbox = engine.connect(local.clone());
+        embed(&mut runner, &ctx, local, node_config(&settings), clock, inbox);
+    }
+    workers::start(&mut runner, &ctx, Periods {
+        reconcile: settings.life.reconcile_every,
+        auto_sleep: settings.life.auto_sleep_every,
+        billing: settings.credits.billing_every,
+    });
+
+    let listener = tokio::net::TcpListener::bind(&settings.web.listen)
+        .await
+        .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
+    let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
+    greet(&settings, setup.as_deref());
+    let router = http::router(ctx.clone(), web_settings(&settings)).into_make_service_with_connect_info::<SocketAddr>();
+    let stop = runner.stop_token();
+    runner.task("http", async move {
+        let stopped = stop.clone().cancelled_owned();
+        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
+            tracing::error!(%error, "the web server ended");
+        }
+        stop.cancelled().await;
+    });
+    let ordered = runner.run(told_to_stop()).await;
+    ctx.db.close().await;
+    anyhow::ensure!(ordered, "a part of the panel ended on its own; its log says which and why");
+    Ok(())
+}
+
+fn web_settings(settings: &Settings) -> WebSettings {
+    WebSettings {
+        secure_cookies: settings.web.secure_cookies,
+        allowed_hosts: settings.web.allowed_hosts.clone(),
+        trust_forwarded_for: settings.web.trust_forwarded_for,
+        max_body_bytes: settings.web.max_body_bytes,
+        backend_url: settings.web.backend_url.clone(),
+    }
+}
+
+fn node_config(settings: &Settings) -> NodeConfig {
+    NodeConfig {
+        data_dir: settings.data.dir.clone(),
+        subnet_pool: settings.node.subnet_pool.clone(),
+        bind_host: settings.node.bind_host.clone(),
+        proxy_binary: settings.node.proxy_binary.clone(),
+        firewall: settings.node.firewall,
+        docker_socket: None,
+        hold_secs: settings.node.hold_secs,
+    }
+}
+
+/// The node inside the panel: the same messages as any other, over two channels.
+fn embed(
+    runner: &mut Runner,
+    ctx: &Arc<Ctx>,
+    id: NodeId,
+    config: NodeConfig,
+    clock: Arc<dyn Clock>,
+    inbox: mpsc::Receiver<crate::wire::agent::ToNode>,
+) {
+    let (outbox, mut reports) = mpsc::channel(QUEUE);
+    let stop = runner.stop_token();
+    let agent_stop = stop.clone();
+    runner.task("node", async move {
+        node::run(config, clock, inbox, outbox, agent_stop.clone()).await;
+        agent_stop.cancelled().await;
+    });
+    let ctx = ctx.clone();
+    runner.task("node-reports", async move {
+        if let Err(error) = nodes::greet(&ctx, &id).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the node could not be greeted");
+        }
+        loop {
+            let message = tokio::select! {
+                () = stop.cancelled() => return,
+                message = reports.recv() => message,
+            };
+            let Some(message) = message else { return stop.cancelled().await };
+            if let Err(error) = nodes::receive(&ctx, &id, message).await {
+                tracing::warn!(node = %id, error = &error as &dyn std::error::Error, "a report could not be taken in; the next heartbeat repeats it");
+            }
+        }
+    });
+}
+
+#[allow(clippy::print_stdout)]
+fn greet(settings: &Settings, setup: Option<&str>) {
+    println!("Roost is at {}", settings.web.backend_url);
+    if let Some(secret) = setup {
+        println!("There is no admin yet. This link makes the first one, once:");
+        println!("  {}/auth/register?setup={secret}", settings.web.backend_url);
+    }
+    if settings.credits.demo_top_up {
+        println!("DEMO_TOP_UP is on: everybody can give themselves credits. Only for demonstrations.");
+    }
+    // Where systemd started the program it learns that the panel is up; elsewhere this does nothing.
+    let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+}
+
+async fn told_to_stop() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        () = terminated => {}
+    }
+}

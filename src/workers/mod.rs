@@ -1,0 +1,135 @@
+//! What happens by itself: each worker is a name, a period and one tick without input. Timer and nudge call the same tick.
+//!
+//! One [`Runner`] owns every task of the process. Asked to stop, they finish what they are at; whoever does not within
+//! [`GRACE`] is dropped. A task that ends without being asked takes the process with it, for somebody to start it anew.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
+use tokio_util::sync::CancellationToken;
+
+use crate::domain::{Ctx, Refusal, billing, servers};
+
+/// How long tasks have to end.
+pub const GRACE: Duration = Duration::from_secs(10);
+/// How often servers whose time has come are looked at.
+const DUE_EVERY: Duration = Duration::from_secs(1);
+/// How often what has served its time is forgotten.
+const SWEEP_EVERY: Duration = Duration::from_secs(600);
+
+/// Periods that an operator sets.
+#[derive(Debug, Clone, Copy)]
+pub struct Periods {
+    /// Comparing wanted with seen for every server.
+    pub reconcile: Duration,
+    /// Looking for quiet servers.
+    pub auto_sleep: Duration,
+    /// Posting charges.
+    pub billing: Duration,
+}
+
+/// Owns every task.
+#[derive(Default)]
+pub struct Runner {
+    tasks: JoinSet<&'static str>,
+    stop: CancellationToken,
+}
+
+impl Runner {
+    /// The token that says stop; given to tasks that have to know.
+    pub fn stop_token(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// Runs a task to its end, which must not come before the stop.
+    pub fn task(&mut self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(async move {
+            task.await;
+            name
+        });
+    }
+
+    /// Runs a tick every period.
+    pub fn every<F>(&mut self, name: &'static str, period: Duration, tick: impl Fn() -> F + Send + Sync + 'static)
+    where
+        F: Future<Output = Result<(), Refusal>> + Send,
+    {
+        let stop = self.stop.clone();
+        self.task(name, async move {
+            let mut timer = tokio::time::interval(period);
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = timer.tick() => {}
+                }
+                if let Err(error) = tick().await {
+                    tracing::warn!(worker = name, error = &error as &dyn std::error::Error, "a tick failed; the next one comes");
+                }
+            }
+        });
+    }
+
+    /// Waits for the order to stop, or for a task that ends on its own; then ends the others. True: it was ordered.
+    pub async fn run(mut self, order: impl Future<Output = ()>) -> bool {
+        let ordered = tokio::select! {
+            () = order => true,
+            ended = self.tasks.join_next() => {
+                tracing::error!(task = ?ended, "a task ended on its own; the process ends with it");
+                false
+            }
+        };
+        self.stop.cancel();
+        let all = async { while self.tasks.join_next().await.is_some() {} };
+        if tokio::time::timeout(GRACE, all).await.is_err() {
+            tracing::warn!("some tasks did not end in time and are dropped");
+        }
+        ordered
+    }
+}
+
+/// Starts the panel's workers.
+pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
+    let stop = runner.stop_token();
+    let due = ctx.clone();
+    runner.task("reconcile-due", async move {
+        let mut timer = tokio::time::interval(DUE_EVERY);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = timer.tick() => {}
+                () = due.nudge.notified() => {}
+            }
+            if let Err(error) = servers::reconcile(&due, false).await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "servers could not be looked at; next time again");
+            }
+        }
+    });
+    let all = ctx.clone();
+    runner.every("reconcile", periods.reconcile, move || {
+        let ctx = all.clone();
+        async move {
+            servers::reconcile(&ctx, true).await?;
+            servers::resend(&ctx).await.map(drop)
+        }
+    });
+    let sleep = ctx.clone();
+    runner.every("auto-sleep", periods.auto_sleep, move || {
+        let ctx = sleep.clone();
+        async move { servers::auto_sleep(&ctx).await.map(drop) }
+    });
+    let bills = ctx.clone();
+    runner.every("billing", periods.billing, move || {
+        let ctx = bills.clone();
+        async move { billing::tick(&ctx).await.map(drop) }
+    });
+    let sweeps = ctx.clone();
+    runner.every("sweep", SWEEP_EVERY, move || {
+        let ctx = sweeps.clone();
+        async move { servers::sweep(&ctx).await }
+    });
+}

@@ -1,0 +1,79 @@
+#!/usr/bin/env bash
+# Builds what is not built yet and starts Roost.
+#   ./start.sh                 the panel on port 8000, with a node for this machine inside it
+#   ./start.sh test [ARGS]     sets up everything that the tests need and runs all of them; ARGS go to cargo test
+#   ./start.sh services        sets up what the tests need, and runs none
+# Safe to run again at any time. It asks for nothing on the terminal, and installs packages only as root on Debian or Ubuntu, after
+# saying so. Secrets, database and catalogue are made by `roost` itself.
+set -euo pipefail
+
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cd "$root"
+export CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}"
+
+. tests/services/say.sh
+. tests/services/packages.sh
+. tests/services/docker.sh
+. tests/services/vendor.sh
+
+need_rust() {
+  command -v cargo >/dev/null && command -v rustc >/dev/null ||
+    fail "Rust is missing. Install rustup (Debian: apt-get install rustup && rustup default stable), then run ./start.sh again."
+  command -v cc >/dev/null || packages "to link programs" gcc libc6-dev ||
+    fail "A C compiler is missing, and Rust needs one to link programs. Install gcc and the C library's headers."
+}
+
+# The sidecar has to run in a container made from nothing, so it is linked statically. Naming the target keeps that flag away from
+# programs that run while building.
+build_proxy() {
+  local host
+  host=$(rustc -vV | sed -n 's/^host: //p')
+  RUSTFLAGS='-C target-feature=+crt-static' \
+    cargo build --locked --release --no-default-features --bin roost-proxy --target "$host" || fail "The sidecar does not build; see above."
+  proxy_binary=$CARGO_TARGET_DIR/$host/release/roost-proxy
+}
+
+serve() {
+  local roost=$CARGO_TARGET_DIR/release/roost
+  need_rust
+  [ -x "$roost" ] || say "The first build takes several minutes; each line below is one part of it."
+  vendor_files
+  # New files in static/ are not noticed by cargo where the program was built without them.
+  [ -z "$vendor_changed" ] || [ ! -x "$roost" ] || cargo clean --quiet --release --package roost
+  build_proxy
+  cargo build --locked --release --bin roost || fail "The panel does not build; see above."
+  docker_engine || true
+  say "Starting the panel."
+  PROXY_BINARY=$proxy_binary exec "$roost" serve "$@"
+}
+
+# Names of these variables are read by tests/it/services.rs and nowhere else.
+services() {
+  need_rust
+  . tests/services/postgres.sh
+  packages "for the tests" chromium chromium-driver postgresql qstat bzflag-server iptables iproute2 curl ca-certificates ||
+    fail "The tests need the packages above."
+  docker_engine || fail "The tests need a Docker Engine."
+  vendor_files
+  [ -n "$vendor_complete" ] || fail "The browser tests need the files of static/vendor.lock."
+  build_proxy
+  local game
+  for game in bzflag openarena freeciv; do tests/games/make "$game" "roost-test/$game:1" || fail "No image of $game."; done
+  export ROOST_TEST_DOCKER=1 ROOST_TEST_GAMES=1 ROOST_PROXY_BINARY="$proxy_binary" ROOST_TEST_ALL=1
+  ROOST_TEST_BROWSER=$(command -v chromedriver) || fail "There is no chromedriver."
+  export ROOST_TEST_BROWSER
+}
+
+run_tests() {
+  services
+  postgres_start
+  say "Running the tests."
+  cargo test --locked "$@"
+}
+
+case "${1:-serve}" in
+  serve) [ $# -eq 0 ] || shift; serve "$@" ;;
+  test) shift; run_tests "$@" ;;
+  services) services ;;
+  *) sed -n '2,7s/^# \{0,1\}//p' "$0"; exit 2 ;;
+esac
