@@ -60,7 +60,7 @@ impl Pen {
         let mut classes = Vec::new();
         classes.extend(ink.map(|n| format!("f{n}")));
         classes.extend(paper.map(|n| format!("g{n}")));
-        let flags = [(self.reverse, "rev"), (self.bold, "bold"), (self.dim, "dim"), (self.italic, "ital"), (self.underline, "und")];
+        let flags = [(self.reverse, "rev"), (self.bold, "bold"), (self.dim, "dim-ansi"), (self.italic, "ital"), (self.underline, "und")];
         classes.extend(flags.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned()));
         classes
     }
@@ -257,7 +257,7 @@ mod tests {
                 rest = after;
             } else {
                 let (classes, after) = rest.strip_prefix("<span class=\"")?.split_once("\">")?;
-                if classes.is_empty() || !classes.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b' ') {
+                if classes.is_empty() || !classes.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b" -".contains(&b)) {
                     return None;
                 }
                 depth += 1;

@@ -196,8 +196,8 @@ pub fn env_fields(game: &Game, typed: &ByField, errors: &ByField) -> Vec<Field> 
 
 fn env_field(var: &EnvVar, name: &str, value: String) -> Field {
     let field = match &var.rule {
-        EnvRule::Text { .. } if var.secret => Field::password(name, &var.label, "new-password"),
-        EnvRule::Text { max } => Field::text(name, &var.label, value, *max),
+        EnvRule::Text { .. } | EnvRule::Word { .. } if var.secret => Field::password(name, &var.label, "new-password"),
+        EnvRule::Text { max } | EnvRule::Word { max, .. } => Field::text(name, &var.label, value, *max),
         EnvRule::Integer { min, max } => Field::number(name, &var.label, value, *min, *max, ""),
         EnvRule::Choice { options } => {
             let choice = |option: &String| Choice { label: option_word(option), chosen: *option == value, value: option.clone() };

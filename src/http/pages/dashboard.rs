@@ -5,11 +5,12 @@ use askama_web::WebTemplate;
 
 use super::html_parts;
 use super::layout::{Funds, Layout, amount};
+use super::live::waited_for;
 use super::moments::{Moment, span};
 use super::phases::{Action, PhaseView, actions};
 use crate::model::games::Game;
 use crate::model::money::Credits;
-use crate::model::servers::{Phase, Server};
+use crate::model::servers::{Phase, Server, Wanted};
 use crate::model::time::{HOUR, Millis};
 
 /// `/dashboard`.
@@ -139,15 +140,40 @@ impl ServerCard {
             game: game.name.clone(),
             phase: PhaseView::of(life.phase, life.wanted),
             since: Moment::lasting(life.phase_since, now),
-            message: life.trouble.as_ref().map_or_else(|| life.message.clone(), |trouble| trouble.what.clone()),
+            message: message(server),
             next_try: life.trouble.as_ref().and_then(|trouble| trouble.next_try).map(|at| Moment::relative(at, now)),
             address: address(server, host),
             players: players.filter(|_| running),
-            action: actions(life).first().copied(),
+            action: obvious(server),
             per_hour: amount(server.per_hour),
             costs_now: running,
             last_seen: server.seen_at.filter(|_| silent).map(|at| Moment::relative(at, now)),
         }
+    }
+}
+
+/// The one thing to do. Nothing while it does what was asked of it.
+fn obvious(server: &Server) -> Option<Action> {
+    let life = &server.life;
+    let on_its_way = !life.phase.rests() && life.wanted == Wanted::Running;
+    actions(life).first().copied().filter(|_| !on_its_way)
+}
+
+/// What went wrong, what is being waited for, or what happens next: the line is never empty, so that nothing jumps.
+fn message(server: &Server) -> String {
+    let life = &server.life;
+    match (&life.trouble, life.phase) {
+        (Some(trouble), _) => trouble.what.clone(),
+        (None, Phase::Running) if server.auto_sleep => format!("Falls asleep after {} quiet minutes.", server.idle_minutes),
+        (None, Phase::Running) => "Stays awake until you put it to sleep.".to_owned(),
+        (None, Phase::Sleeping) => "Wakes when somebody joins.".to_owned(),
+        (None, Phase::Stopped) => "Closed until you start it. Its world is kept.".to_owned(),
+        (None, Phase::Expired) => "Closed because it is not paid for.".to_owned(),
+        (None, Phase::Failed | Phase::Destroyed) => life.message.clone(),
+        (None, Phase::Requested | Phase::Preparing | Phase::Starting | Phase::Stopping) if life.message.is_empty() => {
+            waited_for(life.phase).to_owned()
+        }
+        (None, Phase::Requested | Phase::Preparing | Phase::Starting | Phase::Stopping) => life.message.clone(),
     }
 }
 

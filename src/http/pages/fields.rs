@@ -64,7 +64,9 @@ pub struct Choice {
 #[derive(Debug, Clone, Template)]
 #[template(path = "_field.html")]
 pub struct Field {
-    /// As sent; also the control's id.
+    /// Id of its control; its name unless two forms of a page use the same one.
+    pub id: String,
+    /// As sent.
     pub name: String,
     /// In front of it.
     pub label: String,
@@ -82,7 +84,15 @@ html_parts!(Field);
 
 impl Field {
     fn new(name: &str, label: &str, control: Control) -> Field {
-        Field { name: name.to_owned(), label: label.to_owned(), help: String::new(), error: None, required: false, control }
+        Field {
+            id: name.to_owned(),
+            name: name.to_owned(),
+            label: label.to_owned(),
+            help: String::new(),
+            error: None,
+            required: false,
+            control,
+        }
     }
 
     /// A line of text of at most `max` characters.
@@ -115,6 +125,13 @@ impl Field {
         Field::new(name, label, Control::Choice { options })
     }
 
+    /// With an id of its own.
+    #[must_use]
+    pub fn id(mut self, id: &str) -> Field {
+        id.clone_into(&mut self.id);
+        self
+    }
+
     /// With a sentence of help.
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Field {
@@ -138,8 +155,8 @@ impl Field {
 
     /// The ids that describe the control, for `aria-describedby`; none when there is neither help nor error.
     pub fn described_by(&self) -> Option<String> {
-        let help = (!self.help.is_empty()).then(|| format!("{}-help", self.name));
-        let error = self.error.is_some().then(|| format!("{}-error", self.name));
+        let help = (!self.help.is_empty()).then(|| format!("{}-help", self.id));
+        let error = self.error.is_some().then(|| format!("{}-error", self.id));
         match (error, help) {
             (Some(error), Some(help)) => Some(format!("{error} {help}")),
             (error, help) => error.or(help),

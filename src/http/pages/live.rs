@@ -38,6 +38,8 @@ pub struct ServerHead {
     pub since: Moment,
     /// What is being waited for.
     pub waiting: Option<Waiting>,
+    /// What a resting state means for players; empty while it passes or is in trouble.
+    pub resting: &'static str,
     /// What went wrong.
     pub trouble: Option<TroubleView>,
     /// What can be asked for, the obvious one first; empty for whoever may only look.
@@ -102,6 +104,7 @@ impl ServerHead {
             phase,
             since: Moment::lasting(life.phase_since, now),
             waiting: phase.passing.then(|| Waiting::of(life.phase, &life.message, usually)),
+            resting: resting_words(life.phase),
             trouble: life.trouble.as_ref().map(|trouble| TroubleView {
                 what: trouble.what.clone(),
                 since: Moment::relative(trouble.since, now),
@@ -144,13 +147,25 @@ impl Waiting {
 }
 
 /// What a passing phase waits for when nothing more exact is known.
-fn waited_for(phase: Phase) -> &'static str {
+pub fn waited_for(phase: Phase) -> &'static str {
     match phase {
         Phase::Requested => "Waiting for its machine to take it on.",
         Phase::Preparing => "Fetching the game and making its network and folder.",
         Phase::Starting => "Waiting until the game answers on its port.",
         Phase::Stopping => "Waiting until the game has saved and ended.",
         Phase::Running | Phase::Sleeping | Phase::Stopped | Phase::Expired | Phase::Failed | Phase::Destroyed => "",
+    }
+}
+
+/// What a resting state means for players, so that the place below the buttons is never empty.
+fn resting_words(phase: Phase) -> &'static str {
+    match phase {
+        Phase::Running => "Open: whoever has the address can join.",
+        Phase::Sleeping => "The door is held: the first player who joins wakes it and is let in as soon as the game answers.",
+        Phase::Stopped => "Closed: nobody can wake it until you start it. Its world is kept.",
+        Phase::Expired => "Closed because it is not paid for. Its world is kept for 7 days.",
+        Phase::Destroyed => "Nothing is left of it but its history.",
+        Phase::Requested | Phase::Preparing | Phase::Starting | Phase::Stopping | Phase::Failed => "",
     }
 }
 

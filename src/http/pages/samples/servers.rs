@@ -117,6 +117,7 @@ fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
             generation: 1,
             wanted,
             wanted_since: since,
+            gently: false,
             restart_before: None,
             phase,
             phase_since: since,
@@ -130,6 +131,7 @@ fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
         seen,
         seen_at: Some(NOW - 5 * SECOND),
         quiet: Quiet { since: Some(NOW - 3 * MINUTE), measured_at: Some(NOW) },
+        players: None,
         created_at: NOW - 9 * DAY,
         delete_after: None,
     })

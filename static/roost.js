@@ -1,0 +1,218 @@
+// Roost in the browser: keeps times fresh, the log tidy, the connection alive. Every page works without it.
+//
+// The socket's messages are HTML fragments that htmx puts in place by their ids. Log lines are taken over here instead, so
+// that none is doubled or lost: each carries a growing number, and a new connection says which one it has seen last.
+"use strict";
+
+(() => {
+  const LINES_MAX = 2000;
+  const HELD_MAX = 2000;
+  const SECOND = 1000, MINUTE = 60 * SECOND, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
+  const byId = (id) => document.getElementById(id);
+  document.documentElement.classList.add("scripted");
+
+  // Times: the same words as the server's, counted on from its clock.
+  const span = (ms) => {
+    ms = Math.max(0, ms);
+    if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
+    if (ms < HOUR) return `${Math.floor(ms / MINUTE)} min`;
+    if (ms < DAY) {
+      const minutes = Math.floor((ms % HOUR) / MINUTE);
+      return minutes ? `${Math.floor(ms / HOUR)} h ${minutes} min` : `${Math.floor(ms / HOUR)} h`;
+    }
+    return ms < 2 * DAY ? "1 day" : `${Math.floor(ms / DAY)} days`;
+  };
+  const words = {
+    relative: (at) => {
+      const ms = Date.now() - at;
+      if (ms < -SECOND) return `in ${span(-ms)}`;
+      return ms < 5 * SECOND ? "just now" : `${span(ms)} ago`;
+    },
+    lasting: (at) => span(Date.now() - at),
+    clock: (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
+    full: (at) => new Date(at).toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" }),
+  };
+  const refreshTimes = (root) => {
+    for (const time of root.querySelectorAll("time[data-as]")) {
+      const at = Date.parse(time.dateTime);
+      const say = words[time.dataset.as];
+      if (!say || Number.isNaN(at)) continue;
+      const text = say(at);
+      if (time.textContent !== text) time.textContent = text;
+      if (!time.dataset.local) {
+        time.dataset.local = "1";
+        time.title = new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "long" });
+      }
+    }
+  };
+  setInterval(() => document.hidden || refreshTimes(document), 2 * SECOND);
+  document.addEventListener("visibilitychange", () => document.hidden || refreshTimes(document));
+
+  // The log.
+  const log = byId("log"), screen = byId("screen"), search = byId("log-search"), pause = byId("log-pause"), jump = byId("jump");
+  let held = [], paused = false, newest = 0n;
+  const number = (line) => BigInt(line.dataset.seq || 0);
+  const atEnd = () => screen.scrollHeight - screen.scrollTop - screen.clientHeight < 24;
+  const toEnd = () => { screen.scrollTop = screen.scrollHeight; };
+  const wanted = () => search.value.trim().toLowerCase();
+  const sift = (line, text) => {
+    const hit = text !== "" && line.textContent.toLowerCase().includes(text);
+    line.classList.toggle("off", text !== "" && !hit && !line.classList.contains("gap"));
+    line.classList.toggle("hit", hit);
+  };
+  const show = (lines) => {
+    const follow = atEnd(), text = wanted();
+    for (const line of lines) sift(line, text);
+    log.append(...lines);
+    // Lines that leave at the top must not move those that are being read.
+    const surplus = log.children.length - LINES_MAX;
+    if (surplus > 0) {
+      const before = screen.scrollHeight;
+      for (let n = 0; n < surplus; n++) log.firstElementChild.remove();
+      if (!follow) screen.scrollTop -= before - screen.scrollHeight;
+    }
+    if (follow) toEnd();
+    jump.hidden = follow || paused;
+  };
+  const sayHeld = () => {
+    pause.lastElementChild.textContent = paused ? (held.length ? `Resume (${held.length})` : "Resume") : "Pause";
+    pause.querySelector("use").setAttribute("href", `/static/icons/signs.svg#${paused ? "play" : "pause"}`);
+    pause.setAttribute("aria-pressed", String(paused));
+  };
+  const take = (fragment) => {
+    const fresh = [];
+    for (const line of fragment.querySelectorAll("li")) {
+      if (line.dataset.seq) {
+        const seq = number(line);
+        if (seq <= newest) continue;
+        newest = seq;
+      } else if (log.lastElementChild?.classList.contains("gap")) continue;
+      fresh.push(line);
+    }
+    if (paused) {
+      held.push(...fresh);
+      if (held.length > HELD_MAX) held = held.slice(-HELD_MAX);
+      sayHeld();
+    } else if (fresh.length) show(fresh);
+  };
+  if (log) {
+    for (const line of log.querySelectorAll("li[data-seq]")) if (number(line) > newest) newest = number(line);
+    toEnd();
+    screen.addEventListener("scroll", () => { if (atEnd()) jump.hidden = true; }, { passive: true });
+    jump.addEventListener("click", toEnd);
+    search.addEventListener("input", () => {
+      const text = wanted();
+      for (const line of log.children) sift(line, text);
+      toEnd();
+    });
+    pause.addEventListener("click", () => {
+      paused = !paused;
+      const lines = held;
+      held = [];
+      if (!paused) { show(lines); toEnd(); jump.hidden = true; }
+      sayHeld();
+    });
+  }
+
+  // The socket.
+  const lost = byId("lost");
+  if (window.htmx) {
+    window.htmx.createWebSocket = (url) => {
+      const to = new URL(url, location.href);
+      to.protocol = location.protocol === "https:" ? "wss:" : "ws:";
+      if (newest > 0n) to.searchParams.set("after", newest.toString());
+      return new WebSocket(to, []);
+    };
+    document.addEventListener("htmx:wsOpen", () => { if (lost) lost.hidden = true; });
+    document.addEventListener("htmx:wsClose", () => { if (lost) lost.hidden = false; });
+    document.addEventListener("htmx:oobBeforeSwap", (event) => {
+      const { target, fragment } = event.detail;
+      if (target && target.id === "log") {
+        event.detail.shouldSwap = false;
+        take(fragment);
+      }
+    });
+    document.addEventListener("htmx:oobAfterSwap", (event) => {
+      const part = byId(event.detail.target?.id) || document;
+      refreshTimes(part);
+      const said = byId("said"), head = byId("head");
+      if (said && head && said.textContent !== head.dataset.say) said.textContent = head.dataset.say;
+    });
+    document.addEventListener("htmx:afterRequest", (event) => {
+      if (event.target.id !== "console") return;
+      const line = byId("line");
+      if (event.detail.successful) line.value = "";
+      line.setCustomValidity(event.detail.successful ? "" : "The line could not be sent. Try again.");
+      line.reportValidity();
+    });
+    document.addEventListener("input", (event) => { if (event.target.id === "line") event.target.setCustomValidity(""); });
+  }
+
+  // Copying.
+  document.addEventListener("click", async (event) => {
+    const button = event.target.closest("[data-copy]");
+    if (!button) return;
+    const done = await copied(button.dataset.copy);
+    const use = button.querySelector("use"), word = button.querySelector("span");
+    use?.setAttribute("href", `/static/icons/signs.svg#${done ? "check" : "alert"}`);
+    if (word) word.textContent = done ? "Copied" : "Press Ctrl+C";
+    setTimeout(() => {
+      use?.setAttribute("href", "/static/icons/signs.svg#copy");
+      if (word) word.textContent = "Copy";
+    }, 2 * SECOND);
+  });
+  // Pages without TLS have no clipboard; there, a selection does it.
+  const copied = async (text) => {
+    try {
+      await navigator.clipboard.writeText(text);
+      return true;
+    } catch {
+      const box = document.createElement("textarea");
+      box.value = text;
+      box.className = "hush";
+      document.body.append(box);
+      box.select();
+      const done = document.execCommand("copy");
+      box.remove();
+      return done;
+    }
+  };
+
+  // Forms: ask where asked to, send once.
+  document.addEventListener("submit", (event) => {
+    const form = event.target;
+    if (form.dataset.confirm && !window.confirm(form.dataset.confirm)) {
+      event.preventDefault();
+      return;
+    }
+    if (form.id === "console") return;
+    const button = event.submitter;
+    if (button?.classList.contains("busy")) event.preventDefault();
+    button?.classList.add("busy");
+  });
+  addEventListener("pageshow", () => { for (const button of document.querySelectorAll(".busy")) button.classList.remove("busy"); });
+
+  // Tables sort by a click on their heads, by number where the cells are numbers.
+  for (const table of document.querySelectorAll("table[data-sort]")) {
+    table.querySelectorAll("th").forEach((head, column) => {
+      const button = document.createElement("button");
+      button.type = "button";
+      button.textContent = head.textContent;
+      head.replaceChildren(button);
+      button.addEventListener("click", () => {
+        const down = head.getAttribute("aria-sort") === "ascending";
+        for (const other of table.querySelectorAll("th")) other.removeAttribute("aria-sort");
+        head.setAttribute("aria-sort", down ? "descending" : "ascending");
+        sortTable(table, column, down);
+      });
+    });
+  }
+  function sortTable(table, column, down) {
+    const key = (row) => row.cells[column]?.textContent.trim() ?? "";
+    const body = table.tBodies[0];
+    const rows = [...body.rows].sort((a, b) => key(a).localeCompare(key(b), undefined, { numeric: true }));
+    body.append(...(down ? rows.reverse() : rows));
+  }
+
+  refreshTimes(document);
+})();
