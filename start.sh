@@ -33,16 +33,25 @@ build_proxy() {
   proxy_binary=$CARGO_TARGET_DIR/$host/release/roost-proxy
 }
 
+# Files of these folders become part of the program. Cargo notices where one changes, but not where one comes or goes.
+forget_old_files() {
+  local list=$CARGO_TARGET_DIR/release/embedded-files now
+  now=$(find static seeds -type f | LC_ALL=C sort)
+  [ -f "$list" ] && [ "$(cat "$list")" = "$now" ] && return 0
+  [ ! -f "$list" ] || cargo clean --quiet --release --package roost
+  mkdir -p "${list%/*}"
+  printf '%s\n' "$now" >"$list"
+}
+
 serve() {
   local roost=$CARGO_TARGET_DIR/release/roost
   need_rust
   [ -x "$roost" ] || say "The first build takes several minutes; each line below is one part of it."
   vendor_files
-  # New files in static/ are not noticed by cargo where the program was built without them.
-  [ -z "$vendor_changed" ] || [ ! -x "$roost" ] || cargo clean --quiet --release --package roost
   build_proxy
+  forget_old_files
   cargo build --locked --release --bin roost || fail "The panel does not build; see above."
-  docker_engine || true
+  docker_engine || say "Going on without it: the panel starts, and shows its node as offline."
   say "Starting the panel."
   PROXY_BINARY=$proxy_binary exec "$roost" serve "$@"
 }
@@ -51,14 +60,16 @@ serve() {
 services() {
   need_rust
   . tests/services/postgres.sh
-  packages "for the tests" chromium chromium-driver postgresql qstat bzflag-server iptables iproute2 curl ca-certificates ||
+  packages "for the tests" chromium chromium-driver postgresql qstat iptables iproute2 curl ca-certificates ||
     fail "The tests need the packages above."
   docker_engine || fail "The tests need a Docker Engine."
+  command -v docker >/dev/null || packages "for the tests" docker-cli || fail "The tests need Docker's command line client."
   vendor_files
   [ -n "$vendor_complete" ] || fail "The browser tests need the files of static/vendor.lock."
   build_proxy
-  local game
-  for game in bzflag openarena freeciv; do tests/games/make "$game" "roost-test/$game:1" || fail "No image of $game."; done
+  local game tools="${XDG_CACHE_HOME:-$HOME/.cache}/roost/tools"
+  for game in bzflag openarena freeciv; do tests/games/make "$game" "roost-test/$game:1" "$tools" || fail "No image of $game."; done
+  export PATH="$tools:$PATH"
   export ROOST_TEST_DOCKER=1 ROOST_TEST_GAMES=1 ROOST_PROXY_BINARY="$proxy_binary" ROOST_TEST_ALL=1
   ROOST_TEST_BROWSER=$(command -v chromedriver) || fail "There is no chromedriver."
   export ROOST_TEST_BROWSER

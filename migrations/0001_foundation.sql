@@ -53,6 +53,7 @@ CREATE TABLE nodes (
     specs TEXT NOT NULL,
     load TEXT NOT NULL,
     seen_at BIGINT,
+    confirmed_at BIGINT,
     trouble_since BIGINT
 );
 
@@ -156,6 +157,7 @@ CREATE INDEX transactions_user ON transactions (user_id, at, key);
 CREATE TABLE usage (
     server TEXT NOT NULL,
     from_ms BIGINT NOT NULL,
+    node TEXT NOT NULL,
     user_id TEXT NOT NULL REFERENCES users (id),
     server_name TEXT NOT NULL,
     per_hour BIGINT NOT NULL,
@@ -164,7 +166,7 @@ CREATE TABLE usage (
     settled BIGINT NOT NULL,
     PRIMARY KEY (server, from_ms)
 );
-CREATE INDEX usage_unsettled ON usage (settled, charged_to);
+CREATE INDEX usage_unsettled ON usage (settled, node, charged_to);
 CREATE INDEX usage_user ON usage (user_id, settled);
 
 CREATE TABLE idempotency (

@@ -9,7 +9,7 @@
 //! | [`proxy`] | the sidecar at a server's public port | model, wire |
 //! | `store` | the only room that knows SQL | model |
 //! | `engines` | where servers run | model, wire |
-//! | `node` | the agent: Docker, console, doors | model, wire |
+//! | [`node`] | the agent: Docker, console, doors | model, wire |
 //! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines |
 //! | `http` | pages, JSON API, sessions, guards | model, wire, domain |
 //! | `workers` | what happens by itself | model, domain |
@@ -22,6 +22,8 @@ pub mod engines;
 #[cfg(feature = "panel")]
 pub mod http;
 pub mod model;
+#[cfg(feature = "panel")]
+pub mod node;
 pub mod proxy;
 #[cfg(feature = "panel")]
 pub mod settings;

@@ -11,7 +11,9 @@
   const byId = (id) => document.getElementById(id);
   document.documentElement.classList.add("scripted");
 
-  // Times: the same words as the server's, counted on from its clock.
+  // Times: the same words as the server's, counted on from its clock; the visitor's own may be wrong.
+  const skew = Number(document.documentElement.dataset.now || Date.now()) - Date.now();
+  const now = () => Date.now() + skew;
   const span = (ms) => {
     ms = Math.max(0, ms);
     if (ms < MINUTE) return `${Math.floor(ms / SECOND)} s`;
@@ -24,13 +26,13 @@
   };
   const words = {
     relative: (at) => {
-      const ms = Date.now() - at;
+      const ms = now() - at;
       if (ms < -SECOND) return `in ${span(-ms)}`;
       return ms < 5 * SECOND ? "just now" : `${span(ms)} ago`;
     },
-    lasting: (at) => span(Date.now() - at),
-    clock: (at) => new Date(at).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" }),
-    full: (at) => new Date(at).toLocaleString([], { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit" }),
+    lasting: (at) => span(now() - at),
+    clock: (at) => new Date(at).toLocaleTimeString([], { timeStyle: "short" }),
+    full: (at) => new Date(at).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }),
   };
   const refreshTimes = (root) => {
     for (const time of root.querySelectorAll("time[data-as]")) {
@@ -123,10 +125,33 @@
       if (newest > 0n) to.searchParams.set("after", newest.toString());
       return new WebSocket(to, []);
     };
-    document.addEventListener("htmx:wsOpen", () => { if (lost) lost.hidden = true; });
-    document.addEventListener("htmx:wsClose", () => { if (lost) lost.hidden = false; });
+    let leaving = false, opened = false;
+    addEventListener("pagehide", () => { leaving = true; });
+    let tries = 0;
+    document.addEventListener("htmx:wsOpen", () => { tries = 0; lost.hidden = true; opened = true; });
+    // htmx tries again after these; any other code means that the panel has ended it.
+    const TRIED_AGAIN = [1006, 1011, 1012, 1013];
+    const TRIES_AT_FIRST = 3;
+    document.addEventListener("htmx:wsClose", (event) => {
+      if (leaving) return;
+      tries += 1;
+      const ended = !TRIED_AGAIN.includes(event.detail.event?.code) || (!opened && tries >= TRIES_AT_FIRST);
+      lost.lastElementChild.textContent = ended ? "This page does not update by itself now. Reload it to see what is new." : "Connection lost. Reconnecting…";
+      lost.hidden = !ended && !opened;
+    });
+    // A part that is replaced under somebody's keyboard gives the focus to its successor.
+    let focus = null;
+    const place = (element) => {
+      const form = element.closest("form");
+      if (element.id) return `#${CSS.escape(element.id)}`;
+      if (element.dataset.copy) return "[data-copy]";
+      if (form && element.tagName === "BUTTON") return `form[action="${CSS.escape(form.getAttribute("action"))}"] button`;
+      return element.hasAttribute("href") ? `a[href="${CSS.escape(element.getAttribute("href"))}"]` : null;
+    };
     document.addEventListener("htmx:oobBeforeSwap", (event) => {
       const { target, fragment } = event.detail;
+      const active = document.activeElement;
+      focus = target && target !== active && target.contains(active) ? place(active) : null;
       if (target && target.id === "log") {
         event.detail.shouldSwap = false;
         take(fragment);
@@ -134,6 +159,8 @@
     });
     document.addEventListener("htmx:oobAfterSwap", (event) => {
       const part = byId(event.detail.target?.id) || document;
+      if (focus) part.querySelector?.(focus)?.focus({ preventScroll: true });
+      focus = null;
       refreshTimes(part);
       const said = byId("said"), head = byId("head");
       if (said && head && said.textContent !== head.dataset.say) said.textContent = head.dataset.say;

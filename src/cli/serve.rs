@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -22,7 +23,6 @@ use crate::workers::{self, Periods, Runner};
 /// The catalogue's files, in the program.
 #[derive(rust_embed::RustEmbed)]
 #[folder = "seeds/games"]
-#[include = "*.toml"]
 struct Seeds;
 
 /// Days that an API token lives at most.
@@ -51,16 +51,30 @@ fn policy(settings: &Settings) -> Policy {
     }
 }
 
+/// The games that come with Roost, and behind them the operator's own.
+fn game_files(own: &Path) -> anyhow::Result<Vec<(String, String)>> {
+    let mut files: Vec<(String, String)> = Seeds::iter()
+        .filter(|name| name.ends_with(".toml"))
+        .filter_map(|name| Some((name.to_string(), String::from_utf8_lossy(&Seeds::get(&name)?.data).into_owned())))
+        .collect();
+    if own.is_dir() {
+        for entry in std::fs::read_dir(own).with_context(|| format!("the folder {} cannot be read", own.display()))? {
+            let path = entry.context("a file of a game cannot be read")?.path();
+            if path.extension().is_some_and(|ending| ending == "toml") {
+                let text = std::fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
+                files.push((path.display().to_string(), text));
+            }
+        }
+    }
+    Ok(files)
+}
+
 async fn serve(settings: Settings) -> anyhow::Result<()> {
     let dir = &settings.data.dir;
     std::fs::create_dir_all(dir).with_context(|| format!("the data folder {} cannot be made", dir.display()))?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).context("the data folder cannot be closed to others")?;
     let db = Db::open(&settings.data.database_url).await.context("the database cannot be opened; is DATABASE_URL right?")?;
-    let seeds = Seeds::iter().filter_map(|name| {
-        let file = Seeds::get(&name)?;
-        Some((name.to_string(), String::from_utf8_lossy(&file.data).into_owned()))
-    });
-    games::seed(&db, seeds).await.context("the catalogue cannot be read")?;
+    games::seed(&db, game_files(&settings.data.games_dir)?).await.context("the catalogue cannot be read")?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Arc::new(DockerEngine::default());
@@ -133,8 +147,9 @@ fn embed(
     let stop = runner.stop_token();
     let agent_stop = stop.clone();
     runner.task("node", async move {
-        node::run(config, clock, inbox, outbox, agent_stop.clone()).await;
-        agent_stop.cancelled().await;
+        if let Err(error) = node::run(config, clock, inbox, outbox, agent_stop.clone()).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the node ended");
+        }
     });
     let ctx = ctx.clone();
     runner.task("node-reports", async move {

@@ -11,7 +11,7 @@ use crate::model::money::Credits;
 use crate::model::servers::Wanted;
 use crate::model::time::Millis;
 use crate::model::users::Right;
-use crate::store::{ledger, servers as server_rows, usage, users};
+use crate::store::{ledger, nodes, servers as server_rows, usage, users};
 
 /// Entries of one page of the ledger.
 pub const PAGE: u64 = 50;
@@ -23,6 +23,8 @@ const DEMO_MAX: Credits = Credits::whole(1_000);
 const NOTE_MAX: usize = 200;
 /// Accounts put to sleep in one tick.
 const ACCOUNTS: i64 = 1_000;
+/// Nodes whose spans are charged.
+const NODES: u64 = 10_000;
 /// Servers of one account put to sleep at once.
 const SERVERS: u64 = 1_000;
 
@@ -157,11 +159,15 @@ async fn post(ctx: &Ctx, user: &UserId, key: String, amount: Credits, kind: Entr
 pub async fn tick(ctx: &Arc<Ctx>) -> Result<u64, Refusal> {
     let now = ctx.clock.now();
     let mut charged = 0;
-    loop {
-        let batch = usage::charge_batch(&ctx.db, now).await?;
-        charged += batch;
-        if batch == 0 {
-            break;
+    for node in nodes::list(&ctx.db, NODES).await? {
+        // Time that the node has not confirmed is charged when it has.
+        let confirmed_at = node.confirmed_at.unwrap_or(Millis(0));
+        loop {
+            let batch = usage::charge_batch(&ctx.db, &node.id, confirmed_at, now).await?;
+            charged += batch;
+            if batch == 0 {
+                break;
+            }
         }
     }
     let broke = usage::overdrawn(&ctx.db, now, ACCOUNTS).await?;

@@ -57,11 +57,12 @@ impl Catalogue {
     }
 }
 
-/// Writes data files into the database: `demo` first, then by name.
+/// Writes data files into the database: `demo` first, then by name. Of two with the same id the later one counts.
 pub async fn seed(db: &Db, files: impl IntoIterator<Item = (String, String)>) -> Result<usize, SeedError> {
-    let mut all = Vec::new();
+    let mut all: Vec<Game> = Vec::new();
     for (file, text) in files {
         let game: Game = toml::from_str(&text).map_err(|error| SeedError::Unreadable { file, source: Box::new(error) })?;
+        all.retain(|earlier| earlier.id != game.id);
         all.push(game);
     }
     all.sort_by_key(|game| (game.id.as_str() != "demo", game.name.clone()));

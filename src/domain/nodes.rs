@@ -85,7 +85,9 @@ pub async fn receive(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode) -> Result
             ctx.tell(Change::Node);
             Ok(())
         }
-        FromNode::Heartbeat { load, complete, instances, .. } => heartbeat(ctx, node, load, complete, instances).await,
+        FromNode::Heartbeat { at, load, complete, instances } => {
+            heartbeat(ctx, node, load, complete.then_some(instances).map(|instances| (at, instances))).await
+        }
         FromNode::Event(event) => {
             if !is_on(ctx, node, &event.server).await? {
                 return Ok(());
@@ -135,18 +137,23 @@ async fn is_on(ctx: &Ctx, node: &NodeId, id: &ServerId) -> Result<bool, Refusal>
     Ok(server.node == *node)
 }
 
-async fn heartbeat(ctx: &Arc<Ctx>, id: &NodeId, load: Load, complete: bool, instances: Vec<InstanceReport>) -> Result<(), Refusal> {
+async fn heartbeat(ctx: &Arc<Ctx>, id: &NodeId, load: Load, complete: Option<(Millis, Vec<InstanceReport>)>) -> Result<(), Refusal> {
     let now = ctx.clock.now();
     let Some(node) = nodes::by_id(&ctx.db, id).await? else { return Ok(()) };
     let trouble_since = load.trouble.as_ref().map(|_| node.trouble_since.unwrap_or(now));
     let was_away = node.seen_at.is_none_or(|at| now.since(at) > OFFLINE_AFTER);
-    nodes::beat(&ctx.db, id, &load, trouble_since, now).await?;
+    let confirmed_at = complete.as_ref().map(|(at, _)| (*at).min(now));
+    if let Some((_, instances)) = complete {
+        all_reports(ctx, id, instances, now).await?;
+    }
+    nodes::beat(&ctx.db, id, &load, trouble_since, confirmed_at, now).await?;
     if was_away || trouble_since.is_some() != node.trouble_since.is_some() {
         ctx.tell(Change::Node);
     }
-    if !complete {
-        return Ok(());
-    }
+    Ok(())
+}
+
+async fn all_reports(ctx: &Arc<Ctx>, id: &NodeId, instances: Vec<InstanceReport>, now: Millis) -> Result<(), Refusal> {
     let mut kept = Vec::new();
     let mut named = HashSet::new();
     for report in instances {
@@ -154,7 +161,8 @@ async fn heartbeat(ctx: &Arc<Ctx>, id: &NodeId, load: Load, complete: bool, inst
         match one_report(ctx, id, &report, now).await {
             Ok(sample) => kept.extend(sample),
             Err(Refusal::NotFound) => {}
-            Err(error) => tracing::warn!(server = %report.server, %error, "a report could not be kept; the next one comes soon"),
+            // Nothing is confirmed by a heartbeat that was not wholly taken in; the next one repeats it.
+            Err(error) => return Err(error),
         }
     }
     samples::insert(&ctx.db, &kept).await?;

@@ -1,6 +1,6 @@
 //! Terminal colours in a game's log, turned into escaped HTML with classes.
 //!
-//! A log line is written by whoever plays: it is hostile. Only text that went through [`push_escaped`] and the fixed class
+//! A log line is written by whoever plays: it is hostile. Only text that went through `push_escaped` and the fixed class
 //! names of this file reach the page; every sequence that is not about colour or weight is swallowed. Every span that is
 //! opened is closed on the same line. Called by the log parts of the server page; the limit on a line's length is the
 //! wire's (`LINE_BYTES_MAX`).
@@ -47,21 +47,25 @@ impl askama::FastWritable for Line {
 struct Pen {
     ink: Option<u8>,
     paper: Option<u8>,
-    bold: bool,
-    dim: bool,
-    italic: bool,
-    underline: bool,
-    reverse: bool,
+    /// Bits of [`FLAGS`].
+    flags: u8,
 }
+
+/// Weights and the like: the bit and the class of each.
+const FLAGS: [(u8, &str); 5] = [(BOLD, "bold"), (DIM, "dim-ansi"), (ITALIC, "ital"), (UNDERLINE, "und"), (REVERSE, "rev")];
+const BOLD: u8 = 1;
+const DIM: u8 = 2;
+const ITALIC: u8 = 4;
+const UNDERLINE: u8 = 8;
+const REVERSE: u8 = 16;
 
 impl Pen {
     fn classes(self) -> Vec<String> {
-        let (ink, paper) = if self.reverse { (self.paper, self.ink) } else { (self.ink, self.paper) };
+        let (ink, paper) = if self.flags & REVERSE != 0 { (self.paper, self.ink) } else { (self.ink, self.paper) };
         let mut classes = Vec::new();
         classes.extend(ink.map(|n| format!("f{n}")));
         classes.extend(paper.map(|n| format!("g{n}")));
-        let flags = [(self.reverse, "rev"), (self.bold, "bold"), (self.dim, "dim-ansi"), (self.italic, "ital"), (self.underline, "und")];
-        classes.extend(flags.into_iter().filter(|(on, _)| *on).map(|(_, name)| name.to_owned()));
+        classes.extend(FLAGS.iter().filter(|(bit, _)| self.flags & bit != 0).map(|(_, name)| (*name).to_owned()));
         classes
     }
 
@@ -70,15 +74,15 @@ impl Pen {
         while let Some(group) = groups.next() {
             match group {
                 [0] | [] => *self = Pen::default(),
-                [1] => self.bold = true,
-                [2] => self.dim = true,
-                [3] => self.italic = true,
-                [4, ..] => self.underline = true,
-                [7] => self.reverse = true,
-                [22] => (self.bold, self.dim) = (false, false),
-                [23] => self.italic = false,
-                [24] => self.underline = false,
-                [27] => self.reverse = false,
+                [1] => self.flags |= BOLD,
+                [2] => self.flags |= DIM,
+                [3] => self.flags |= ITALIC,
+                [4, ..] => self.flags |= UNDERLINE,
+                [7] => self.flags |= REVERSE,
+                [22] => self.flags &= !(BOLD | DIM),
+                [23] => self.flags &= !ITALIC,
+                [24] => self.flags &= !UNDERLINE,
+                [27] => self.flags &= !REVERSE,
                 [39] => self.ink = None,
                 [49] => self.paper = None,
                 [n @ 30..=37] => self.ink = u8::try_from(n - 30).ok(),
@@ -281,7 +285,7 @@ mod tests {
 
         #[test]
         fn colours_never_eat_letters(words in prop::collection::vec(("[a-z]{1,8}", 30u8..38), 1..10)) {
-            let raw: String = words.iter().map(|(word, colour)| format!("\x1b[{colour}m{word}\x1b[0m")).collect();
+            let raw = words.iter().map(|(word, colour)| format!("\x1b[{colour}m{word}\x1b[0m")).collect::<Vec<_>>().concat();
             let plain: String = words.iter().map(|(word, _)| word.as_str()).collect();
             prop_assert_eq!(without_spans(&html(&raw)), Some(plain));
         }

@@ -49,6 +49,8 @@ pub struct Node {
     pub load: Load,
     /// When it said it.
     pub seen_at: Option<Millis>,
+    /// Up to when it has confirmed, by naming all that it runs, that what runs is still running.
+    pub confirmed_at: Option<Millis>,
     /// Since when the trouble stands.
     pub trouble_since: Option<Millis>,
 }

@@ -59,6 +59,8 @@ pub struct Data {
     pub dir: PathBuf,
     /// `DATABASE_URL`: `sqlite://path` or `postgres://...`.
     pub database_url: String,
+    /// `GAMES_DIR`: games of one's own, a file each, read beside those that come with Roost; one of the same id replaces it.
+    pub games_dir: PathBuf,
 }
 
 /// The node inside the panel.
@@ -233,7 +235,8 @@ impl Data {
     fn read(reader: &mut Reader) -> Data {
         let dir = reader.text("DATA_DIR", "data");
         let database_url = reader.text("DATABASE_URL", &format!("sqlite://{dir}/roost.db"));
-        Data { dir: dir.into(), database_url }
+        let games_dir = reader.text("GAMES_DIR", &format!("{dir}/games")).into();
+        Data { dir: dir.into(), database_url, games_dir }
     }
 }
 

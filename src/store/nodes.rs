@@ -16,6 +16,7 @@ enum Nodes {
     Specs,
     Load,
     SeenAt,
+    ConfirmedAt,
     TroubleSince,
 }
 
@@ -26,6 +27,7 @@ struct NodeRow {
     specs: String,
     load: String,
     seen_at: Option<i64>,
+    confirmed_at: Option<i64>,
     trouble_since: Option<i64>,
 }
 
@@ -38,6 +40,7 @@ impl TryFrom<NodeRow> for Node {
             specs: serde_json::from_str(&row.specs).map_err(|_| StoreError::Unreadable("nodes.specs"))?,
             load: serde_json::from_str(&row.load).map_err(|_| StoreError::Unreadable("nodes.load"))?,
             seen_at: row.seen_at.map(Millis),
+            confirmed_at: row.confirmed_at.map(Millis),
             trouble_since: row.trouble_since.map(Millis),
         })
     }
@@ -45,7 +48,7 @@ impl TryFrom<NodeRow> for Node {
 
 fn select() -> sea_query::SelectStatement {
     Query::select()
-        .columns([Nodes::Id, Nodes::PublicHost, Nodes::Specs, Nodes::Load, Nodes::SeenAt, Nodes::TroubleSince])
+        .columns([Nodes::Id, Nodes::PublicHost, Nodes::Specs, Nodes::Load, Nodes::SeenAt, Nodes::ConfirmedAt, Nodes::TroubleSince])
         .from(Nodes::Table)
         .to_owned()
 }
@@ -71,16 +74,26 @@ pub async fn set_specs(db: &Db, id: &NodeId, specs: &Specs) -> Result<(), StoreE
     db.run(&update).await.map(drop)
 }
 
-/// Notes a heartbeat.
-pub async fn beat(db: &Db, id: &NodeId, load: &Load, trouble_since: Option<Millis>, now: Millis) -> Result<(), StoreError> {
+/// Notes a heartbeat; with `confirmed_at`, that all it said of running servers has been taken in up to that moment.
+pub async fn beat(
+    db: &Db,
+    id: &NodeId,
+    load: &Load,
+    trouble_since: Option<Millis>,
+    confirmed_at: Option<Millis>,
+    now: Millis,
+) -> Result<(), StoreError> {
     let body = serde_json::to_string(load).map_err(|_| StoreError::Unreadable("nodes.load"))?;
-    let update = Query::update()
+    let mut update = Query::update()
         .table(Nodes::Table)
         .value(Nodes::Load, body)
         .value(Nodes::SeenAt, now.0)
         .value(Nodes::TroubleSince, trouble_since.map(|at| at.0))
         .and_where(Expr::col(Nodes::Id).eq(id.as_str()))
         .to_owned();
+    if let Some(at) = confirmed_at {
+        update.value(Nodes::ConfirmedAt, at.0);
+    }
     db.run(&update).await.map(drop)
 }
 

@@ -10,7 +10,7 @@ use sqlx::FromRow;
 
 use super::db::Sql;
 use super::{Db, StoreError};
-use crate::model::ids::{ServerId, UserId};
+use crate::model::ids::{NodeId, ServerId, UserId};
 use crate::model::money::Credits;
 use crate::model::servers::Server;
 use crate::model::time::{HOUR, Millis};
@@ -20,6 +20,7 @@ enum Usage {
     Table,
     Server,
     FromMs,
+    Node,
     UserId,
     ServerName,
     PerHour,
@@ -34,10 +35,11 @@ use Usage as U;
 pub async fn open(db: &Db, server: &Server, from: Millis) -> Result<(), StoreError> {
     let insert = Query::insert()
         .into_table(U::Table)
-        .columns([U::Server, U::FromMs, U::UserId, U::ServerName, U::PerHour, U::ChargedTo, U::Settled])
+        .columns([U::Server, U::FromMs, U::Node, U::UserId, U::ServerName, U::PerHour, U::ChargedTo, U::Settled])
         .values_panic([
             server.id.as_str().into(),
             from.0.into(),
+            server.node.as_str().into(),
             server.owner.as_str().into(),
             server.name.as_str().into(),
             server.per_hour.0.into(),
@@ -79,9 +81,9 @@ async fn close_where(db: &Db, server: &ServerId, from: Option<Millis>, but: Opti
 /// Spans of one batch.
 pub const BATCH: i64 = 5_000;
 
-/// Posts what has come due in one batch of spans: a full hour of those that run, the rest of those that ended.
-/// Gives the number of spans touched; fewer than [`BATCH`] means that all is posted.
-pub async fn charge_batch(db: &Db, now: Millis) -> Result<u64, StoreError> {
+/// Posts what has come due in one batch of a node's spans: a full hour of those that it has confirmed to run up to
+/// `confirmed_at`, and the rest of those that ended. Gives the number of spans touched; 0 means that all is posted.
+pub async fn charge_batch(db: &Db, node: &NodeId, confirmed_at: Millis, now: Millis) -> Result<u64, StoreError> {
     // The end of the piece, and its price: rounded down on the whole span, so that the pieces add up however they are cut.
     macro_rules! piece_to {
         () => {
@@ -95,7 +97,7 @@ pub async fn charge_batch(db: &Db, now: Millis) -> Result<u64, StoreError> {
     }
     const _: () = assert!(HOUR == 3_600_000, "the statements below say it in figures");
     const MARK: &str = "UPDATE usage SET settled = 2 WHERE (server, from_ms) IN (SELECT server, from_ms FROM usage \
-        WHERE settled = 0 AND (to_ms IS NOT NULL OR charged_to <= $1) ORDER BY charged_to, server, from_ms LIMIT $2)";
+        WHERE settled = 0 AND node = $1 AND (to_ms IS NOT NULL OR charged_to <= $2) ORDER BY charged_to, server, from_ms LIMIT $3)";
     const POST: &str = concat!(
         "INSERT INTO transactions (key, user_id, at, amount, kind, server, server_name, from_ms, to_ms, note) \
          SELECT 'charge:' || server || ':' || charged_to, user_id, $1, -",
@@ -120,7 +122,7 @@ pub async fn charge_batch(db: &Db, now: Millis) -> Result<u64, StoreError> {
         " THEN 1 ELSE 0 END WHERE settled = 2"
     );
     let tx = db.begin().await?;
-    let marked = tx.run(Sql::Text(MARK, vec![(now.0 - HOUR).into(), BATCH.into()])).await?;
+    let marked = tx.run(Sql::Text(MARK, vec![node.as_str().into(), (confirmed_at.0 - HOUR).into(), BATCH.into()])).await?;
     if marked > 0 {
         tx.run(Sql::Text(POST, vec![now.0.into()])).await?;
         tx.run(Sql::Text(BALANCE, vec![])).await?;

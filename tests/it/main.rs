@@ -2,8 +2,18 @@
 //!
 //! Plain `cargo test` runs what needs no service; `./start.sh test` sets up the services and runs all of it.
 
+mod browser;
 mod catalogue;
+mod fake_node;
+mod kill;
+mod node;
 mod pages;
+mod program;
+mod proxy;
+mod servers;
 #[allow(dead_code, reason = "each function waits for the first test that needs its service")]
 mod services;
+mod story;
 mod tidy;
+#[allow(dead_code)]
+mod world;

@@ -10,7 +10,9 @@ use std::path::PathBuf;
 
 /// A Docker Engine that answers at its usual place.
 #[derive(Debug)]
-pub struct Docker(());
+pub struct Docker {
+    proxy_binary: Option<PathBuf>,
+}
 
 impl Docker {
     /// The static `roost-proxy`, which becomes the sidecar's image.
@@ -18,7 +20,7 @@ impl Docker {
     /// # Panics
     /// Where `ROOST_PROXY_BINARY` does not name a file: `./start.sh test` builds one and says so.
     pub fn proxy_binary(&self) -> PathBuf {
-        let path = setting("ROOST_PROXY_BINARY").map(PathBuf::from).expect("ROOST_PROXY_BINARY names the static roost-proxy");
+        let path = self.proxy_binary.clone().expect("ROOST_PROXY_BINARY names the static roost-proxy");
         assert!(path.is_file(), "ROOST_PROXY_BINARY names {}, which is not a file", path.display());
         path
     }
@@ -38,11 +40,14 @@ pub struct Games {
     pub bzflag: &'static str,
     /// UDP 27960; `quakestat -q3s` asks it.
     pub openarena: &'static str,
+    /// TCP 5556; its log says `Now accepting` when it is ready, and its console reads standard input.
+    pub freeciv: &'static str,
 }
 
 /// The Docker Engine, or the test is left out.
 pub fn docker(test: &str) -> Option<Docker> {
-    switched_on("ROOST_TEST_DOCKER").then_some(Docker(())).or_else(|| leave_out(test, "a Docker Engine"))
+    let docker = Docker { proxy_binary: setting("ROOST_PROXY_BINARY").map(PathBuf::from) };
+    switched_on("ROOST_TEST_DOCKER").then_some(docker).or_else(|| leave_out(test, "a Docker Engine"))
 }
 
 /// The address of a PostgreSQL cluster in which databases may be made and dropped, or the test is left out.
@@ -57,7 +62,7 @@ pub fn browser(test: &str) -> Option<Browser> {
 
 /// Images of real games, or the test is left out.
 pub fn games(test: &str) -> Option<Games> {
-    let games = Games { bzflag: "roost-test/bzflag:1", openarena: "roost-test/openarena:1" };
+    let games = Games { bzflag: "roost-test/bzflag:1", openarena: "roost-test/openarena:1", freeciv: "roost-test/freeciv:1" };
     switched_on("ROOST_TEST_GAMES").then_some(games).or_else(|| leave_out(test, "images of real games"))
 }
 

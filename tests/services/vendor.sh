@@ -1,8 +1,7 @@
 # The browser files of static/vendor.lock, by whichever package client is here. Sourced.
-# Afterwards vendor_complete is set where all of them are there, and vendor_changed where one was fetched just now.
+# Afterwards vendor_complete is set where all of them are there.
 
 vendor_complete=
-vendor_changed=
 
 vendor_sums() { grep -v '^#' static/vendor.lock; }
 
@@ -61,7 +60,6 @@ vendor_files() {
     for one in "${missing[@]}"; do
       read -r sum name sources <<<"$one"
       for one in $sources; do vendor_take "$sum" "$name" "$one" && break; done
-      vendor_is_there "$sum" "static/vendor/$name" && vendor_changed=1
     done
     rm -rf "$vendor_work"
   fi

@@ -10,7 +10,7 @@ use crate::model::life::{Doing, Next, Step, next};
 use crate::model::servers::{Phase, Server};
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::store::commands::Stored;
-use crate::store::{StoreError, Tx, commands, events, servers, usage, users};
+use crate::store::{StoreError, Tx, commands, events, nodes, servers, usage, users};
 use crate::wire::agent::{Action, Command, InstanceReport, ToNode};
 use crate::wire::spec::InstanceSpec;
 
@@ -188,8 +188,9 @@ async fn keep_runs(tx: &Tx, server: &Server, report: &InstanceReport, now: Milli
             None => running = Some(run.from),
         }
     }
-    // A span that the node has forgotten ended when the node last spoke of it at the latest.
-    let last_seen = server.quiet.measured_at.unwrap_or(now).min(now);
+    // A span that the node has forgotten ended when the node last confirmed it, at the latest.
+    let confirmed_at = nodes::by_id(tx, &server.node).await?.and_then(|node| node.confirmed_at);
+    let last_seen = confirmed_at.unwrap_or(now).min(now);
     usage::close_others(tx, &server.id, running, last_seen).await?;
     Ok(())
 }

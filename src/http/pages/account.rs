@@ -83,7 +83,7 @@ impl TokenForm {
         let choice = |each: u32| Choice { value: each.to_string(), label: format!("{each} days"), chosen: each == days };
         TokenForm {
             name: Field::text("name", "What is it for?", name, 60).error(name_error).required(),
-            days: Field::choice("days", "Lasts", TOKEN_DAYS.into_iter().map(choice).collect()),
+            days: Field::choice("days", "Lasts", TOKEN_DAYS.into_iter().map(choice).collect()).required(),
         }
     }
 }

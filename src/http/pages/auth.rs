@@ -72,7 +72,7 @@ impl RegisterPage {
             layout,
             email: Field::email("email", "E-mail", email).error(email_error).required(),
             password: Field::password("password", "Password", "new-password")
-                .help("At least 10 characters. Length protects more than odd signs.")
+                .help("At least 10 characters, such as a short sentence.")
                 .error(password_error)
                 .required(),
             error: None,

@@ -100,6 +100,15 @@ pub enum LedgerWhat {
     Said(String),
 }
 
+impl BillingPage {
+    /// Figure spaces to stand behind an amount, so that the points of a column stand below each other.
+    pub fn padding(&self, amount: &str) -> String {
+        let places = |amount: &str| amount.split_once('.').map_or(0, |(_, places)| places.len());
+        let most = self.entries.iter().flat_map(|entry| [&entry.amount, &entry.balance]).map(|amount| places(amount)).max().unwrap_or(0);
+        "\u{2007}".repeat(most.saturating_sub(places(amount)))
+    }
+}
+
 /// An amount with its sign and all its places: `+100.00`, `-0.375`.
 pub fn signed(amount: Credits) -> String {
     if amount.0 > 0 { format!("+{amount}") } else { amount.to_string().replace('-', "\u{2212}") }

@@ -119,6 +119,8 @@ pub struct ServerCard {
     pub players: Option<u32>,
     /// The obvious action.
     pub action: Option<Action>,
+    /// Why it may not wake, such as no credits: shown in place of the warm button.
+    pub no_wake: Option<String>,
     /// Price of a running hour.
     pub per_hour: String,
     /// It costs right now.
@@ -145,6 +147,7 @@ impl ServerCard {
             address: address(server, host),
             players: players.filter(|_| running),
             action: obvious(server),
+            no_wake: None,
             per_hour: amount(server.per_hour),
             costs_now: running,
             last_seen: server.seen_at.filter(|_| silent).map(|at| Moment::relative(at, now)),
@@ -174,6 +177,18 @@ fn message(server: &Server) -> String {
             waited_for(life.phase).to_owned()
         }
         (None, Phase::Requested | Phase::Preparing | Phase::Starting | Phase::Stopping) => life.message.clone(),
+    }
+}
+
+impl ServerCard {
+    /// The action, unless it would wake what may not wake.
+    pub fn offered(&self) -> Option<Action> {
+        self.action.filter(|action| self.no_wake.is_none() || !action.wakes())
+    }
+
+    /// The line below the address.
+    pub fn line(&self) -> &str {
+        self.no_wake.as_deref().unwrap_or(&self.message)
     }
 }
 

@@ -6,6 +6,7 @@ use askama::Template;
 
 use super::html_parts;
 use crate::model::money::Credits;
+use crate::model::time::Millis;
 
 /// Version of the files under `/static`, part of their addresses so that they can be cached for ever.
 pub const ASSETS: &str = env!("CARGO_PKG_VERSION");
@@ -19,6 +20,8 @@ pub struct Layout {
     pub notice: Option<Notice>,
     /// Path of this page, such as `/dashboard`; marks the menu.
     pub path: String,
+    /// The panel's clock; the script counts on from it, whatever the visitor's own clock says. 0: not known.
+    pub now: Millis,
     /// People can give themselves credits: this is a demonstration, and every page says so.
     pub demo_credits: bool,
 }

@@ -131,7 +131,7 @@ impl ServerHead {
     /// Actions without those that wake, where waking is refused.
     pub fn offered(&self) -> impl Iterator<Item = &Action> {
         let refused = self.no_wake.is_some();
-        self.actions.iter().filter(move |action| !(refused && matches!(action, Action::Wake | Action::Start)))
+        self.actions.iter().filter(move |action| !(refused && action.wakes()))
     }
 }
 

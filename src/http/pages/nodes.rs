@@ -98,6 +98,13 @@ impl NodeState {
     }
 }
 
+/// `2.6 of 8 cores`, `900 MiB of 2 GiB`: a unit is said once where both have it.
+fn share(used: &str, all: &str) -> String {
+    let unit = |words: &str| words.split_once(' ').map(|(_, unit)| unit.trim_end_matches('s').to_owned());
+    let number = if unit(used) == unit(all) { used.split(' ').next().unwrap_or(used) } else { used };
+    format!("{number} of {all}")
+}
+
 /// A share as a bar with its words.
 #[derive(Debug, Clone, Template)]
 #[template(path = "nodes/_bar.html")]
@@ -116,7 +123,7 @@ impl Bar {
             return Bar { title, percent: None, text: "not known".to_owned() };
         }
         let percent = u32::try_from(u64::from(used.min(all)) * 100 / u64::from(all)).ok();
-        Bar { title, percent, text: format!("{} of {}", say(used), say(all)) }
+        Bar { title, percent, text: share(&say(used), &say(all)) }
     }
 }
 

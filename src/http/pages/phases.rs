@@ -39,6 +39,15 @@ impl PhaseView {
         };
         PhaseView { word, sign, sky, passing: !phase.rests() }
     }
+
+    /// The bird on a wide sky, where one sits there: a name in `static/icons/signs.svg`.
+    pub fn bird(&self) -> Option<&'static str> {
+        match self.sky {
+            "day" | "dawn" => Some("bird"),
+            "night" | "dusk" => Some("bird-asleep"),
+            _empty => None,
+        }
+    }
 }
 
 /// Something its owner can ask for.
@@ -100,6 +109,14 @@ impl Action {
             Action::Sleep => "moon",
             Action::Stop => "stop",
             Action::Restart | Action::Retry => "again",
+        }
+    }
+
+    /// It needs credits.
+    pub fn wakes(self) -> bool {
+        match self {
+            Action::Wake | Action::Start => true,
+            Action::Sleep | Action::Stop | Action::Restart | Action::Retry => false,
         }
     }
 

@@ -82,5 +82,11 @@ fn staff(path: &str) -> Layout {
 
 fn framed(email: &str, is_staff: bool, balance: Credits, path: &str) -> Layout {
     let badge = BalanceBadge::of(balance, Credits(500_000));
-    Layout { me: Some(Me { email: email.to_owned(), is_staff, balance: badge }), notice: None, path: path.to_owned(), demo_credits: false }
+    Layout {
+        me: Some(Me { email: email.to_owned(), is_staff, balance: badge }),
+        notice: None,
+        path: path.to_owned(),
+        now: NOW,
+        demo_credits: false,
+    }
 }

@@ -139,13 +139,14 @@ fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
 
 fn pulling() -> Option<Server> {
     let mut server = server(4, RIGHT_TO_LEFT, Phase::Preparing, Wanted::Running)?;
-    server.life.message = "Fetching itzg/minecraft-server: 12 of 18 layers, 66% of 512 MB".to_owned();
+    "Fetching itzg/minecraft-server: 12 of 18 layers, 66% of 512 MB".clone_into(&mut server.life.message);
     server.life.phase_since = NOW - 48 * SECOND;
     Some(server)
 }
 
 fn failed(name: &str, retried: bool) -> Option<Server> {
     let mut server = server(5, name, Phase::Failed, Wanted::Running)?;
+    server.life.phase_since = NOW - 4 * MINUTE;
     server.life.trouble = Some(Trouble {
         what: "The kernel ended the game because it used more than its 2 GiB of memory. Choose a bigger plan or fewer players.".to_owned(),
         since: NOW - 4 * MINUTE,

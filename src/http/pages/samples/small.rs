@@ -165,6 +165,7 @@ fn node(trouble: Option<&str>, silent_secs: i64) -> Node {
         },
         load: Load { cpu_millis: 2_600, memory_mib: 11_300, disk_free_mib: 41_000, trouble: trouble.map(str::to_owned) },
         seen_at: Some(NOW - silent_secs * SECOND),
+        confirmed_at: Some(NOW - silent_secs * SECOND),
         trouble_since: trouble.map(|_| NOW - 12 * MINUTE),
     }
 }

@@ -1,0 +1,312 @@
+//! The message loop: takes what the panel says, hands it to the servers' workers, and never waits for Docker.
+//!
+//! Docker's events and the heartbeat run beside it. All servers of which something is remembered get a worker at the start, before the
+//! panel has spoken: they wake and are watched without it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use tokio::sync::{Notify, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{BadPool, NodeConfig, Pool};
+use super::console::{Console, Tail};
+use super::ctx::{Ctx, LABEL_SERVER};
+use super::docker::Engine;
+use super::firewall::Firewall;
+use super::heartbeat;
+use super::instance::{Instance, Job};
+use super::machine;
+use super::record::{self, Folder, Record};
+use crate::model::ids::{PanelId, ServerId};
+use crate::model::time::Clock;
+use crate::wire::agent::{Action, Command, EventKind, FromNode, ToNode, VERSION};
+
+/// Wait before Docker's events are asked for again.
+const EVENTS_AGAIN: Duration = Duration::from_secs(2);
+/// So long the tasks have at the end before they are left alone.
+const END_WAIT: Duration = Duration::from_secs(5);
+
+/// Why an agent cannot begin.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The pool.
+    #[error(transparent)]
+    Pool(#[from] BadPool),
+    /// The data folder.
+    #[error("the data folder {path} cannot be used: {source}")]
+    Folder {
+        /// Which.
+        path: String,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// All servers of this agent.
+#[derive(Default)]
+pub struct Servers {
+    all: Mutex<HashMap<ServerId, Arc<Instance>>>,
+    /// Those that the panel knows; none: it has not spoken.
+    known: Mutex<Option<HashSet<ServerId>>>,
+}
+
+impl Servers {
+    /// Of this id.
+    pub fn get(&self, server: &ServerId) -> Option<Arc<Instance>> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).get(server).cloned()
+    }
+
+    /// All, by id.
+    pub fn list(&self) -> Vec<Arc<Instance>> {
+        let mut all: Vec<_> = self.all.lock().unwrap_or_else(PoisonError::into_inner).values().cloned().collect();
+        all.sort_by(|a, b| a.server.cmp(&b.server));
+        all
+    }
+
+    /// True: the panel has spoken and does not know this server.
+    pub fn is_orphan(&self, server: &ServerId) -> bool {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner).as_ref().is_some_and(|known| !known.contains(server))
+    }
+
+    fn insert(&self, instance: Arc<Instance>) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).insert(instance.server.clone(), instance);
+    }
+
+    /// Forgets those whose worker has ended.
+    pub fn sweep(&self) {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner).retain(|_, instance| !instance.ended());
+    }
+
+    fn learn(&self, server: &ServerId) {
+        if let Some(known) = self.known.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            known.insert(server.clone());
+        }
+    }
+}
+
+/// One agent.
+pub struct Agent {
+    /// Shared by all.
+    pub ctx: Arc<Ctx>,
+    /// Its servers.
+    pub servers: Servers,
+    /// A heartbeat is due now.
+    pub hurry: Notify,
+}
+
+/// Runs an agent until `stop`, or until the panel's end of `inbox` is gone. Games and sidecars stay as they are.
+pub async fn run(
+    config: NodeConfig,
+    clock: Arc<dyn Clock>,
+    mut inbox: mpsc::Receiver<ToNode>,
+    outbox: mpsc::Sender<FromNode>,
+    stop: CancellationToken,
+) -> Result<(), NodeError> {
+    let agent = begin(config, clock, outbox, stop.child_token())?;
+    // Whoever drops this future ends everything that it began.
+    let _end = agent.ctx.stop.clone().drop_guard();
+    agent.ctx.tasks.spawn(heartbeat::beat(Arc::clone(&agent)));
+    agent.ctx.tasks.spawn(Arc::clone(&agent).hear_docker());
+    loop {
+        let message = tokio::select! {
+            () = stop.cancelled() => break,
+            message = inbox.recv() => message,
+        };
+        let Some(message) = message else { break };
+        agent.take(message);
+    }
+    agent.ctx.stop.cancel();
+    agent.ctx.tasks.close();
+    if tokio::time::timeout(END_WAIT, agent.ctx.tasks.wait()).await.is_err() {
+        tracing::warn!("some tasks of the node agent did not end in time");
+    }
+    Ok(())
+}
+
+fn begin(
+    mut config: NodeConfig,
+    clock: Arc<dyn Clock>,
+    outbox: mpsc::Sender<FromNode>,
+    stop: CancellationToken,
+) -> Result<Arc<Agent>, NodeError> {
+    let pool = Pool::parse(&config.subnet_pool)?;
+    let path = config.data_dir.display().to_string();
+    let failed = |source| NodeError::Folder { path: path.clone(), source };
+    record::make_private(&config.data_dir).map_err(failed)?;
+    config.data_dir = config.data_dir.canonicalize().map_err(failed)?;
+    let ctx = Arc::new(Ctx {
+        pool,
+        clock,
+        engine: Engine::new(config.docker_socket.as_deref()),
+        firewall: Firewall::new(pool, config.firewall),
+        outbox,
+        tasks: TaskTracker::new(),
+        stop,
+        panel: Mutex::default(),
+        image_locks: Mutex::default(),
+        proxy: tokio::sync::OnceCell::new(),
+        config,
+    });
+    let known = std::fs::read_to_string(ctx.panel_file()).ok().and_then(|text| text.trim().parse::<PanelId>().ok());
+    *ctx.panel.lock().unwrap_or_else(PoisonError::into_inner) = known;
+    let agent = Arc::new(Agent { ctx, servers: Servers::default(), hurry: Notify::new() });
+    if let Some(panel) = agent.ctx.panel() {
+        agent.remember(&panel).map_err(failed)?;
+    }
+    Ok(agent)
+}
+
+impl Agent {
+    /// Starts a worker for each server of this panel of which something is remembered.
+    fn remember(&self, panel: &PanelId) -> std::io::Result<()> {
+        for server in Folder::all(&self.ctx.config.data_dir)? {
+            if self.servers.get(&server).is_some() {
+                continue;
+            }
+            match Folder::new(&self.ctx.config.data_dir, &server).load() {
+                Ok(Some(record)) if record.panel == *panel && record.server == server => {
+                    let instance = Instance::launch(&self.ctx, record);
+                    instance.job(Job::Look);
+                    self.servers.insert(instance);
+                }
+                Ok(_) => {}
+                Err(error) => tracing::error!(%server, %error, "a server's record cannot be read; it is left alone"),
+            }
+        }
+        Ok(())
+    }
+
+    fn take(self: &Arc<Self>, message: ToNode) {
+        match message {
+            ToNode::Welcome { version, panel, servers } => self.welcome(version, panel, servers),
+            ToNode::Command(command) => self.command(command),
+            ToNode::TailLogs { server, after, lines, follow_secs } => {
+                if let Some(instance) = self.servers.get(&server) {
+                    Console::tail(&self.ctx, &instance, Tail { after, lines, follow_secs });
+                }
+            }
+            ToNode::ConsoleInput { server, line } => {
+                if let Some(instance) = self.servers.get(&server) {
+                    Console::write(&self.ctx, &instance, &line);
+                }
+            }
+        }
+    }
+
+    fn welcome(self: &Arc<Self>, version: u32, panel: PanelId, servers: Vec<ServerId>) {
+        if version != VERSION {
+            tracing::warn!(version, own = VERSION, "the panel speaks another version; update the older one of the two");
+        }
+        let before = self.ctx.panel.lock().unwrap_or_else(PoisonError::into_inner).replace(panel.clone());
+        if before.as_ref() != Some(&panel) {
+            if let Err(error) = record::replace(&self.ctx.panel_file(), panel.as_str().as_bytes(), 0o600, None, true) {
+                tracing::warn!(%error, "the panel's id cannot be kept: until it speaks again after a restart, no server wakes");
+            }
+            // Those of another panel are not ours to touch.
+            self.servers.all.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            if let Err(error) = self.remember(&panel) {
+                tracing::error!(%error, "the servers' folders cannot be read");
+            }
+        }
+        *self.servers.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(servers.into_iter().collect());
+        for instance in self.servers.list() {
+            instance.console.quiet();
+            if self.servers.is_orphan(&instance.server) {
+                instance.job(Job::Orphan);
+            }
+        }
+        let agent = Arc::clone(self);
+        self.ctx.tasks.spawn(async move {
+            tokio::select! {
+                () = agent.ctx.stop.cancelled() => {}
+                () = agent.register() => {}
+            }
+        });
+    }
+
+    /// Says what this machine has.
+    pub async fn register(&self) {
+        let engine = self.ctx.engine.version().await.unwrap_or_default();
+        let specs = machine::specs(&self.ctx.config.data_dir, engine);
+        let _taken = self.ctx.outbox.send(FromNode::RegisterNode { version: VERSION, specs }).await;
+        self.hurry.notify_one();
+    }
+
+    fn command(self: &Arc<Self>, command: Command) {
+        let server = command.server.clone();
+        self.servers.learn(&server);
+        self.servers.sweep();
+        let Some(panel) = self.ctx.panel() else {
+            tracing::warn!(%server, "a command before the panel's welcome is left out; it will be sent again");
+            return;
+        };
+        let instance = match (self.servers.get(&server), &command.action) {
+            (Some(instance), _) => instance,
+            (None, Action::PrepareInstance { .. } | Action::StartInstance | Action::StopInstance { .. } | Action::DestroyInstance) => {
+                match self.meet(panel, &server) {
+                    Ok(instance) => instance,
+                    Err(error) => {
+                        let reason = format!("The node cannot remember a new server: {error}. See the node's disk");
+                        let kind = EventKind::Failed { reason, retryable: true, report: None };
+                        return self.ctx.tell_now(&server, Some(&command.id), kind);
+                    }
+                }
+            }
+        };
+        let id = command.id.clone();
+        if !instance.command(command) {
+            // Asked again while it waits its turn or runs.
+            self.ctx.tell_now(&server, Some(&id), EventKind::Accepted);
+        }
+    }
+
+    /// A server that is heard of for the first time.
+    fn meet(&self, panel: PanelId, server: &ServerId) -> std::io::Result<Arc<Instance>> {
+        let mut secret = [0; 32];
+        getrandom::fill(&mut secret).map_err(std::io::Error::other)?;
+        let instance = Instance::launch(&self.ctx, Record::new(panel, server.clone(), secret));
+        self.servers.insert(Arc::clone(&instance));
+        Ok(instance)
+    }
+
+    /// Removes what carries this panel's label and belongs to no server that it knows.
+    pub fn remove_orphan(&self, server: &ServerId) {
+        let (Some(panel), true) = (self.ctx.panel(), self.servers.is_orphan(server)) else { return };
+        self.servers.sweep();
+        let instance = self.servers.get(server).map_or_else(|| self.meet(panel, server), Ok);
+        match instance {
+            Ok(instance) => drop(instance.job(Job::Orphan)),
+            Err(error) => tracing::warn!(%server, %error, "an unknown server's containers cannot be removed"),
+        }
+    }
+
+    /// Ends of containers are looked at as they happen; the heartbeat finds what is missed here.
+    async fn hear_docker(self: Arc<Self>) {
+        let hear = async {
+            loop {
+                if let Some(label) = self.ctx.panel_label()
+                    && let Ok(mut events) = self.ctx.engine.events(&label).await
+                {
+                    while let Some(Ok(event)) = events.next().await {
+                        let server = event.attributes.get(LABEL_SERVER).and_then(|text| text.parse::<ServerId>().ok());
+                        if let Some(instance) = server.and_then(|server| self.servers.get(&server)) {
+                            instance.job(Job::Look);
+                        }
+                    }
+                    for instance in self.servers.list() {
+                        instance.job(Job::Look);
+                    }
+                }
+                tokio::time::sleep(EVENTS_AGAIN).await;
+            }
+        };
+        tokio::select! {
+            () = self.ctx.stop.cancelled() => {}
+            () = hear => {}
+        }
+    }
+}

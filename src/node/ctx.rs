@@ -1,0 +1,134 @@
+//! What every part of one agent shares: settings, clock, engine, the way to the panel. Made once by `agent`.
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::config::{NodeConfig, Pool};
+use super::docker::Engine;
+use super::error::StepError;
+use super::firewall::Firewall;
+use crate::model::ids::{CommandId, PanelId, ServerId};
+use crate::model::time::Clock;
+use crate::wire::agent::{Event, EventKind, FromNode};
+
+/// Label: the panel that made it.
+pub const LABEL_PANEL: &str = "roost.panel";
+/// Label: whose.
+pub const LABEL_SERVER: &str = "roost.server";
+/// Label: `game`, `door` or `network`.
+pub const LABEL_PART: &str = "roost.part";
+/// Label: hash of what concerns this part.
+pub const LABEL_REVISION: &str = "roost.revision";
+
+/// Longest wait for the panel's end of the pipe to take an event. What is lost then is asked for again, or is in the heartbeat.
+const EVENT_WAIT: Duration = Duration::from_secs(5);
+
+/// Shared by all tasks of one agent.
+pub struct Ctx {
+    /// Settings; `data_dir` is absolute.
+    pub config: NodeConfig,
+    /// The range of the networks.
+    pub pool: Pool,
+    /// What time it is.
+    pub clock: Arc<dyn Clock>,
+    /// Docker.
+    pub engine: Engine,
+    /// The packet filter.
+    pub firewall: Firewall,
+    /// The pipe to the panel.
+    pub outbox: mpsc::Sender<FromNode>,
+    /// All tasks.
+    pub tasks: TaskTracker,
+    /// The end.
+    pub stop: CancellationToken,
+    /// Whose agent this is, once the panel has said it.
+    pub panel: Mutex<Option<PanelId>>,
+    /// One pull or import of an image at a time.
+    pub image_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// Tag of the sidecar's image and the program's hash, once read.
+    pub proxy: tokio::sync::OnceCell<Proxy>,
+}
+
+/// The static program that sidecar and demo game are made of.
+#[derive(Debug, Clone)]
+pub struct Proxy {
+    /// First 12 hexadecimal digits of its SHA-256.
+    pub hash: String,
+}
+
+impl Ctx {
+    /// Tells the panel; gives up after a while when nobody takes it.
+    pub async fn tell(&self, server: &ServerId, command: Option<&CommandId>, kind: EventKind) {
+        let event = Event { server: server.clone(), at: self.clock.now(), command: command.cloned(), kind };
+        if self.outbox.send_timeout(FromNode::Event(event), EVENT_WAIT).await.is_err() {
+            tracing::warn!(%server, "the panel did not take an event in time; the heartbeat will tell");
+        }
+    }
+
+    /// Tells the panel if it listens this very moment: for news that nobody may wait for.
+    pub fn tell_now(&self, server: &ServerId, command: Option<&CommandId>, kind: EventKind) {
+        let event = Event { server: server.clone(), at: self.clock.now(), command: command.cloned(), kind };
+        if self.outbox.try_send(FromNode::Event(event)).is_err() {
+            tracing::debug!(%server, "the panel is busy; an event was left out");
+        }
+    }
+
+    /// The lock of one image.
+    pub fn image_lock(&self, image: &str) -> Arc<tokio::sync::Mutex<()>> {
+        let mut locks = self.image_locks.lock().unwrap_or_else(PoisonError::into_inner);
+        locks.retain(|_, lock| Arc::strong_count(lock) > 1);
+        Arc::clone(locks.entry(image.to_owned()).or_default())
+    }
+
+    /// Whose agent this is.
+    pub fn panel(&self) -> Option<PanelId> {
+        self.panel.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Label that finds everything of this panel.
+    pub fn panel_label(&self) -> Option<String> {
+        self.panel().map(|panel| format!("{LABEL_PANEL}={panel}"))
+    }
+
+    /// Where the panel's id is kept, so that servers wake before the panel has spoken.
+    pub fn panel_file(&self) -> PathBuf {
+        self.config.data_dir.join("panel")
+    }
+}
+
+/// The user that sidecars run as, where the agent may choose: nobody else's on any ordinary machine.
+const DOOR_UID: u32 = 64_083;
+
+impl Ctx {
+    fn own_ids() -> (u32, u32) {
+        use std::os::unix::fs::MetadataExt;
+        std::fs::metadata("/proc/self").map_or((0, 0), |own| (own.uid(), own.gid()))
+    }
+
+    /// Who has to own what the sidecar reads; none: the agent itself, because it may not give files away.
+    pub fn door_owner(&self) -> Option<(u32, u32)> {
+        (Self::own_ids().0 == 0).then_some((DOOR_UID, DOOR_UID))
+    }
+
+    /// The sidecar's user, as Docker wants it.
+    pub fn door_user(&self) -> String {
+        let (uid, gid) = self.door_owner().unwrap_or_else(Self::own_ids);
+        format!("{uid}:{gid}")
+    }
+
+    /// Runs file work where it cannot hold up anybody else.
+    pub async fn blocking<T: Send + 'static>(
+        &self,
+        what: &str,
+        work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+    ) -> Result<T, StepError> {
+        let done = tokio::task::spawn_blocking(work).await;
+        done.unwrap_or_else(|_| Err(std::io::Error::other("it broke off"))).map_err(StepError::folder(what))
+    }
+}

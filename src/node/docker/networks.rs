@@ -1,0 +1,69 @@
+//! Networks: one small bridge for each server, with addresses that we name.
+
+use std::collections::HashMap;
+
+use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::query_parameters::ListNetworksOptions;
+
+use super::{DockerError, Engine};
+
+/// What Docker says of a network.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NetworkFacts {
+    /// Its range, such as `10.83.0.8/29`.
+    pub subnet: String,
+    /// Labels.
+    pub labels: HashMap<String, String>,
+}
+
+impl Engine {
+    /// Makes a bridge with this range; the gateway is the host.
+    pub async fn create_network(
+        &self,
+        name: &str,
+        subnet: &str,
+        gateway: &str,
+        labels: HashMap<String, String>,
+    ) -> Result<(), DockerError> {
+        let range = IpamConfig { subnet: Some(subnet.to_owned()), gateway: Some(gateway.to_owned()), ..IpamConfig::default() };
+        let request = NetworkCreateRequest {
+            name: name.to_owned(),
+            driver: Some("bridge".to_owned()),
+            enable_ipv6: Some(false),
+            ipam: Some(Ipam { config: Some(vec![range]), ..Ipam::default() }),
+            labels: Some(labels),
+            ..NetworkCreateRequest::default()
+        };
+        self.docker().await?.create_network(request).await.map_err(|error| self.told(error))?;
+        Ok(())
+    }
+
+    /// Looks at a network; none: it does not exist.
+    pub async fn network(&self, name: &str) -> Result<Option<NetworkFacts>, DockerError> {
+        match self.docker().await?.inspect_network(name, None).await.map_err(|error| self.told(error)) {
+            Err(DockerError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+            Ok(said) => {
+                let first = said.ipam.and_then(|ipam| ipam.config).and_then(|all| all.into_iter().next());
+                let subnet = first.and_then(|range| range.subnet).unwrap_or_default();
+                Ok(Some(NetworkFacts { subnet, labels: said.labels.unwrap_or_default() }))
+            }
+        }
+    }
+
+    /// Removes a network that nobody uses.
+    pub async fn remove_network(&self, name: &str) -> Result<(), DockerError> {
+        match self.docker().await?.remove_network(name).await.map_err(|error| self.told(error)) {
+            Err(DockerError::NotFound(_)) | Ok(()) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Names and labels of all networks with this label.
+    pub async fn networks(&self, label: &str) -> Result<Vec<(String, HashMap<String, String>)>, DockerError> {
+        let filters = HashMap::from([("label".to_owned(), vec![label.to_owned()])]);
+        let options = ListNetworksOptions { filters: Some(filters) };
+        let said = self.docker().await?.list_networks(Some(options)).await.map_err(|error| self.told(error))?;
+        Ok(said.into_iter().map(|net| (net.name.unwrap_or_default(), net.labels.unwrap_or_default())).collect())
+    }
+}

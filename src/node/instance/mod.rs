@@ -1,0 +1,228 @@
+//! One server on this node: a handle that anybody may hold, and a worker that alone acts on it, one job after the other.
+//!
+//! The handle takes jobs into a bounded queue and shows the last known state without waiting. The worker owns the record.
+
+mod answer;
+mod look;
+mod parts;
+mod prepare;
+mod probe;
+mod start;
+mod stop;
+mod worker;
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use super::ctx::Ctx;
+use super::record::{Folder, Intent, Record};
+use crate::model::idleness::Sample;
+use crate::model::ids::{CommandId, ServerId};
+use crate::model::servers::Seen;
+use crate::model::time::{Millis, SECOND};
+use crate::wire::agent::{Action, Command, InstanceReport};
+use crate::wire::door::{ACTIVITY_SECS, ActivityReport, DoorState, GameIs, Verdict, WakeAnswer, WakeRequest};
+use crate::wire::wake::Nonces;
+
+/// Jobs that wait for one server's worker.
+const JOBS_MAX: usize = 64;
+/// Fresh is what a sidecar reported within this many milliseconds.
+const ACTIVITY_FRESH: i64 = 2 * ACTIVITY_SECS as i64 * SECOND;
+
+/// Something for the worker.
+pub enum Job {
+    /// From the panel.
+    Command(Command),
+    /// From the sidecar.
+    Wake {
+        /// Who knocks.
+        request: WakeRequest,
+        /// For the sidecar.
+        reply: oneshot::Sender<WakeAnswer>,
+    },
+    /// Something may have changed behind our back.
+    Look,
+    /// Nobody knows this server any more: its containers go, its data are moved aside.
+    Orphan,
+}
+
+/// What is known right now, for those who must not wait.
+#[derive(Debug, Clone)]
+pub struct View {
+    /// For the panel; without a sample.
+    pub report: InstanceReport,
+    /// For the sidecar.
+    pub door: DoorState,
+    /// Key of the sidecar's signatures.
+    pub secret: Vec<u8>,
+    /// Process of the running game.
+    pub pid: Option<i64>,
+    /// Last start of the game's process, as Docker writes it.
+    pub started: String,
+    /// Memory of the plan, for advice.
+    pub memory_mib: u32,
+    /// Nothing is left of it but its generation.
+    pub gone: bool,
+    /// The sidecar is expected to be there.
+    pub door_expected: bool,
+    /// When the game was last seen alive.
+    pub alive_at: Option<Millis>,
+}
+
+/// What the sidecar said last, and the guard against replays.
+#[derive(Debug, Default)]
+pub struct DoorSide {
+    activity: Option<(ActivityReport, Millis)>,
+    /// Nonces of this server's sidecar.
+    pub nonces: Nonces,
+    /// When a refused wake was last told to the panel.
+    pub refusal_told: Option<Millis>,
+}
+
+/// Players as far as the sidecar has said lately.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Players {
+    /// So many.
+    Known(u32),
+    /// It has not reported, or not lately.
+    Unknown,
+}
+
+/// A server on this node.
+pub struct Instance {
+    /// Whose.
+    pub server: ServerId,
+    /// Where its files are.
+    pub folder: Folder,
+    jobs: mpsc::Sender<Job>,
+    queued: Mutex<HashSet<CommandId>>,
+    view: Mutex<View>,
+    door_side: Mutex<DoorSide>,
+    /// Last measurement.
+    pub sample: Mutex<Option<Sample>>,
+    /// The game was started: followers of its log look again.
+    pub started: Notify,
+    /// A command of another kind came: a long pull gives up.
+    pub superseded: Notify,
+    /// Whoever follows or writes.
+    pub console: super::console::Console,
+}
+
+/// Nobody goes on after another thread's panic with half a value: all values behind these locks are replaced as a whole.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Instance {
+    /// Starts the worker of a server.
+    pub fn launch(ctx: &Arc<Ctx>, record: Record) -> Arc<Instance> {
+        let (jobs, queue) = mpsc::channel(JOBS_MAX);
+        let server = record.server.clone();
+        let instance = Arc::new(Instance {
+            folder: Folder::new(&ctx.config.data_dir, &server),
+            jobs,
+            queued: Mutex::default(),
+            view: Mutex::new(first_view(&record)),
+            door_side: Mutex::default(),
+            sample: Mutex::default(),
+            started: Notify::new(),
+            superseded: Notify::new(),
+            console: super::console::Console::default(),
+            server,
+        });
+        let worker = worker::Worker::new(Arc::clone(ctx), Arc::clone(&instance), record);
+        ctx.tasks.spawn(worker.run(queue));
+        instance
+    }
+
+    /// Takes a command; false: it is queued already, or the queue is full (then it is asked again).
+    pub fn command(&self, command: Command) -> bool {
+        let prepares = matches!(command.action, Action::PrepareInstance { .. });
+        let id = command.id.clone();
+        if !locked(&self.queued).insert(id.clone()) {
+            return false;
+        }
+        let taken = self.jobs.try_send(Job::Command(command)).is_ok();
+        if !taken {
+            locked(&self.queued).remove(&id);
+        } else if !prepares {
+            self.superseded.notify_waiters();
+        }
+        taken
+    }
+
+    /// Takes a job; false: the queue is full or the worker has ended.
+    pub fn job(&self, job: Job) -> bool {
+        self.jobs.try_send(job).is_ok()
+    }
+
+    /// Its worker has ended: nothing is left to do for it.
+    pub fn ended(&self) -> bool {
+        self.jobs.is_closed()
+    }
+
+    /// What is known right now.
+    pub fn view(&self) -> View {
+        locked(&self.view).clone()
+    }
+
+    /// Changes what is shown.
+    pub fn show(&self, change: impl FnOnce(&mut View)) {
+        change(&mut locked(&self.view));
+    }
+
+    /// What the sidecar said.
+    pub fn door_side(&self) -> MutexGuard<'_, DoorSide> {
+        locked(&self.door_side)
+    }
+
+    /// Notes what the sidecar reports.
+    pub fn heard(&self, report: ActivityReport, now: Millis) {
+        self.door_side().activity = Some((report, now));
+    }
+
+    /// How many play, as far as it was reported lately.
+    pub fn players(&self, now: Millis) -> Players {
+        match &self.door_side().activity {
+            Some((report, at)) if now.since(*at) <= ACTIVITY_FRESH => Players::Known(report.connections.saturating_add(report.sessions)),
+            Some(_) | None => Players::Unknown,
+        }
+    }
+
+    /// The report with the last measurement in it.
+    pub fn report(&self) -> InstanceReport {
+        let mut report = self.view().report;
+        let runs = matches!(report.seen, Seen::Running { .. } | Seen::Starting { .. });
+        report.sample = locked(&self.sample).filter(|_| runs);
+        report
+    }
+}
+
+fn first_view(record: &Record) -> View {
+    let spec = record.spec.as_ref();
+    let gone = record.intent == Intent::Gone;
+    View {
+        report: InstanceReport {
+            server: record.server.clone(),
+            seen: if gone { Seen::Gone } else { Seen::Unknown },
+            revision: String::new(),
+            runs: record.runs.clone(),
+            woken_at: record.woken_at,
+            sample: None,
+        },
+        door: DoorState {
+            game: GameIs::Down,
+            name: spec.map(|spec| spec.name.clone()).unwrap_or_default(),
+            wake: spec.map_or(Verdict::Refused { reason: "This server is being set up.".to_owned() }, |spec| spec.wake.clone()),
+        },
+        secret: hex::decode(&record.secret).unwrap_or_default(),
+        pid: None,
+        started: String::new(),
+        memory_mib: spec.map_or(0, |spec| spec.memory_mib),
+        gone,
+        door_expected: false,
+        alive_at: record.alive_at,
+    }
+}

@@ -1,0 +1,146 @@
+//! Start and wake: the game's process, the wait for its first answer, the run that is paid for.
+
+use super::parts::game_name;
+use super::probe::Probe;
+use super::worker::{Waiting, Worker};
+use crate::model::ids::CommandId;
+use crate::model::servers::Seen;
+use crate::node::docker::DockerError;
+use crate::node::error::StepError;
+use crate::node::record::{Answer, Intent};
+use crate::wire::agent::EventKind;
+use crate::wire::door::GameIs;
+use crate::wire::spec::InstanceSpec;
+
+/// Seconds that a game which never answered is given to end before it is killed.
+const LATE_WAIT_SECS: u32 = 10;
+
+impl Worker {
+    /// None: the answer comes when the game does.
+    pub(super) async fn start(&mut self, _command: &CommandId) -> Result<Option<Answer>, StepError> {
+        let spec = self.spec()?;
+        self.look().await?;
+        match self.game {
+            GameIs::Up => return Ok(Some(Answer::Running)),
+            GameIs::Starting if self.waiting.is_some() => return Ok(None),
+            GameIs::Starting | GameIs::Down => {}
+        }
+        self.ctx.firewall.ensure().await?;
+        self.ensure_network(&spec).await?;
+        self.ensure_door(&spec).await?;
+        self.ensure_game(&spec).await?;
+        let before = self.ctx.engine.inspect(&game_name(&spec.server)).await?.map(|game| game.started).unwrap_or_default();
+        self.record.started_before = before;
+        self.record.intent = Intent::Up;
+        self.record.exited = None;
+        self.save().await?;
+        self.publish(Seen::Starting { since: self.now() }).await;
+        self.ctx.engine.start(&game_name(&spec.server)).await?;
+        self.watch(&spec).await?;
+        Ok(None)
+    }
+
+    /// The short way: Docker's start and nothing before it. A kill in here leaves a running game and a record that says down; the
+    /// next look takes that for what it is.
+    pub(super) async fn wake_up(&mut self) -> Result<(), StepError> {
+        let spec = self.spec()?;
+        let (plan, revision) = self.game_plan(&spec)?;
+        if self.game_made.as_ref() != Some(&revision) {
+            self.ctx.firewall.ensure().await?;
+            self.ensure_network(&spec).await?;
+            self.ensure_game(&spec).await?;
+        }
+        match self.ctx.engine.start(&plan.name).await {
+            Err(DockerError::NotFound(_)) => {
+                self.ensure_network(&spec).await?;
+                self.ensure_game(&spec).await?;
+                self.ctx.engine.start(&plan.name).await?;
+            }
+            other => other?,
+        }
+        let now = self.now();
+        self.record.intent = Intent::Up;
+        self.record.exited = None;
+        self.record.woken_at = Some(now);
+        self.seen = Seen::Starting { since: now };
+        self.game = GameIs::Starting;
+        self.refresh();
+        Ok(())
+    }
+
+    /// What a wake has left for after the sidecar's answer.
+    pub(super) async fn after_wake(&mut self) {
+        if self.waiting.is_some() || self.game == GameIs::Up {
+            return;
+        }
+        self.write_state().await;
+        if let Err(error) = self.save().await {
+            tracing::warn!(server = %self.record.server, %error, "could not write the record");
+        }
+        if let Err(error) = self.look().await {
+            tracing::warn!(server = %self.record.server, %error, "could not look at a game that was woken");
+        }
+    }
+
+    /// Watches a game that has been started until it answers.
+    async fn watch(&mut self, spec: &InstanceSpec) -> Result<(), StepError> {
+        self.look().await?;
+        if self.waiting.is_none() && self.game == GameIs::Down {
+            let words = match self.seen {
+                Seen::Exited { code, oom, .. } => crate::node::error::ended_words(code, oom, spec.memory_mib),
+                Seen::Unknown | Seen::Absent | Seen::Asleep | Seen::Starting { .. } | Seen::Running { .. } | Seen::Gone => {
+                    "The game's container went away while it started".to_owned()
+                }
+            };
+            return Err(StepError::Ended(words));
+        }
+        Ok(())
+    }
+
+    /// Begins to wait for the first answer of a game whose process is up.
+    pub(super) fn begin_waiting(&mut self, spec: &InstanceSpec, started: &str) -> Result<(), StepError> {
+        if self.waiting.is_none() {
+            let address = self.subnet(spec)?.game();
+            let probe = Probe::new(&self.ctx, spec, address, started.to_owned());
+            self.waiting = Some(Waiting { commands: std::collections::VecDeque::new(), probe });
+        }
+        self.instance.started.notify_waiters();
+        Ok(())
+    }
+
+    /// It answers.
+    pub(super) async fn ready(&mut self, now: crate::model::time::Millis) {
+        let commands = self.waiting.take().map(|waiting| waiting.commands).unwrap_or_default();
+        self.record.run_begins(now);
+        let since = self.record.open_run().map_or(now, |run| run.from);
+        self.instance.show(|view| view.alive_at = Some(now));
+        self.publish(Seen::Running { since }).await;
+        if let Err(error) = self.save().await {
+            tracing::warn!(server = %self.record.server, %error, "could not write the record");
+        }
+        if commands.is_empty() {
+            self.ctx.tell(&self.record.server, None, EventKind::Running(self.instance.report())).await;
+        }
+        for command in commands {
+            self.conclude(&command, Answer::Running).await;
+        }
+    }
+
+    /// It never answered: it is ended, so that a retry starts from the beginning.
+    pub(super) async fn late(&mut self, secs: u32) {
+        let waiting = self.waiting.take();
+        let ended = self.end_game(Some(LATE_WAIT_SECS)).await;
+        if let Err(error) = ended {
+            tracing::warn!(server = %self.record.server, %error, "could not end a game that did not answer");
+        }
+        let _looked = self.look().await;
+        let error = StepError::NotReady(secs);
+        if let Some(waiting) = waiting.filter(|waiting| !waiting.commands.is_empty()) {
+            self.waiting = Some(waiting);
+            self.disappoint(&error).await;
+        } else {
+            let kind = EventKind::Failed { reason: error.to_string(), retryable: error.retryable(), report: Some(self.instance.report()) };
+            self.ctx.tell(&self.record.server, None, kind).await;
+        }
+    }
+}

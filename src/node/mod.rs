@@ -1,0 +1,39 @@
+//! The node agent: runs servers on this machine's Docker Engine, as the panel says, and tells what it sees.
+//!
+//! [`run`] is the whole agent: a future with a pipe in and a pipe out. Inside a panel the pipes are channels; on a machine of its own
+//! they end in a connection. What must stay true: the folder and Docker's labels are the only memory, so that a kill at any point
+//! loses nothing; the message loop never waits for Docker; what does not carry this panel's label is never touched.
+//!
+//! | file | what it does |
+//! | --- | --- |
+//! | `agent` | message loop, heartbeat, orphans |
+//! | `instance/` | one server: its jobs one after the other |
+//! | `docker/` | the only place that names bollard |
+//! | `door` | the sidecars' unix sockets |
+//! | `console`, `samples`, `machine` | logs and input, measurements, the machine |
+//! | `images`, `firewall`, `record` | images, packet filter, the memory on the disk |
+
+mod agent;
+mod config;
+mod console;
+mod ctx;
+mod docker;
+mod door;
+mod error;
+mod firewall;
+mod heartbeat;
+mod images;
+mod instance;
+mod machine;
+mod record;
+mod samples;
+mod stamps;
+
+pub use agent::{NodeError, run};
+pub use config::{BadPool, NodeConfig};
+
+/// Takes away the packet filter's rules of an agent with this pool: for the end of a node's life, and for tests.
+pub async fn remove_firewall(subnet_pool: &str) -> Result<(), String> {
+    let pool = config::Pool::parse(subnet_pool).map_err(|error| error.to_string())?;
+    firewall::Firewall::new(pool, true).remove().await.map_err(|error| error.to_string())
+}

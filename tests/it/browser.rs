@@ -1,0 +1,101 @@
+//! A real browser, driven as a person would drive it.
+
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use fantoccini::{Client, ClientBuilder, Locator};
+
+use crate::services;
+
+/// How long a page may take to show what it should.
+pub const SOON: Duration = Duration::from_secs(20);
+
+/// A browser window of its own.
+pub struct Window {
+    pub client: Client,
+    driver: Child,
+    url: String,
+}
+
+impl Window {
+    /// Opens a window of this width on a panel.
+    pub async fn open(browser: &services::Browser, url: &str, width: u32) -> Window {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = listener.local_addr().expect("an address").port();
+        drop(listener);
+        let driver = Command::new(&browser.driver)
+            .arg(format!("--port={port}"))
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("chromedriver starts");
+        let options = serde_json::json!({"args": [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--hide-scrollbars", format!("--window-size={width},1100")
+        ]});
+        let capabilities = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
+        let begin = Instant::now();
+        let client = loop {
+            let mut builder = ClientBuilder::new(hyper_util::client::legacy::connect::HttpConnector::new());
+            match builder.capabilities(serde_json::Map::clone(&capabilities)).connect(&format!("http://127.0.0.1:{port}")).await {
+                Ok(client) => break client,
+                Err(error) => assert!(begin.elapsed() < SOON, "the browser does not start: {error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        };
+        Window { client, driver, url: url.to_owned() }
+    }
+
+    pub async fn go(&self, path: &str) {
+        self.client.goto(&format!("{}{path}", self.url)).await.expect("the page loads");
+    }
+
+    pub async fn fill(&self, css: &str, text: &str) {
+        let field = self.client.wait().at_most(SOON).for_element(Locator::Css(css)).await.unwrap_or_else(|_| panic!("no field {css}"));
+        field.clear().await.expect("it empties");
+        field.send_keys(text).await.expect("it takes keys");
+    }
+
+    pub async fn click(&self, css: &str) {
+        let button = self.client.wait().at_most(SOON).for_element(Locator::Css(css)).await.unwrap_or_else(|_| panic!("no button {css}"));
+        button.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+    }
+
+    /// The text of an element as it is now.
+    pub async fn text(&self, css: &str) -> String {
+        match self.client.find(Locator::Css(css)).await {
+            Ok(element) => element.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// Waits, without reloading, until an element's text contains something.
+    pub async fn sees(&self, css: &str, text: &str, within: Duration) -> String {
+        let begin = Instant::now();
+        let mut last = String::new();
+        while begin.elapsed() < within {
+            last = self.text(css).await;
+            if last.contains(text) {
+                return last;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        panic!("{css} never says {text:?}; it says {last:?}");
+    }
+
+    /// Where the window is.
+    pub async fn path(&self) -> String {
+        self.client.current_url().await.map(|url| url.path().to_owned()).unwrap_or_default()
+    }
+
+    pub async fn picture(&self, file: &std::path::Path) {
+        let png = self.client.screenshot().await.expect("a picture");
+        std::fs::write(file, png).expect("it is kept");
+    }
+}
+
+impl Drop for Window {
+    fn drop(&mut self) {
+        let _ = self.driver.kill();
+        let _ = self.driver.wait();
+    }
+}

@@ -1,0 +1,10 @@
+//! The node agent against a real Docker Engine, spoken to through its pipes as a panel does. Left out, by name, where no engine is wanted.
+
+mod busybox;
+mod site;
+
+mod console;
+mod faults;
+mod firewall;
+mod life;
+mod wake;
