@@ -50,6 +50,17 @@ pub async fn entries(ctx: &Ctx, actor: &Actor, behind: Option<(Millis, &str)>) -
     Ok(ledger::of_user(&ctx.db, &actor.user.id, behind, PAGE).await?)
 }
 
+/// The balance that somebody had when the entry `(at, key)` had not been posted yet.
+pub async fn balance_before(ctx: &Ctx, actor: &Actor, (at, key): (Millis, &str)) -> Result<Credits, Refusal> {
+    let sum = ledger::sum_from(&ctx.db, &actor.user.id, at, key).await?;
+    Ok(actor.user.balance - sum)
+}
+
+/// May this account give credits to others?
+pub fn may_grant(actor: &Actor) -> bool {
+    actor.may_at_all(Right::GrantCredits)
+}
+
 /// Can this account pay for another minute?
 pub(super) async fn can_pay(ctx: &Ctx, user: &UserId) -> Result<bool, Refusal> {
     let Some(account) = users::by_id(&ctx.db, user).await? else { return Ok(false) };

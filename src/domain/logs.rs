@@ -100,6 +100,8 @@ fn cut(text: &mut String) {
 pub struct Reading {
     /// Lines after the number that was asked for, oldest first.
     pub lines: Vec<LogLine>,
+    /// True: lines between the number that was asked for and the first of these have left memory.
+    pub gap: bool,
     /// What comes.
     pub coming: broadcast::Receiver<Arc<Batch>>,
 }
@@ -119,6 +121,7 @@ pub async fn read(ctx: &Ctx, actor: &Actor, id: &ServerId, after: u64) -> Result
     let server = servers::find(ctx, actor, id, Right::SeeServer).await?;
     let reading = ctx.logs.with(id, |log| Reading {
         lines: log.lines.iter().filter(|line| line.seq > after).cloned().collect(),
+        gap: after > 0 && log.lines.front().is_some_and(|oldest| oldest.seq > after),
         coming: log.sender.subscribe(),
     });
     ask(ctx, &server);

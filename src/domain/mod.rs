@@ -4,6 +4,7 @@
 
 pub mod billing;
 mod ctx;
+pub mod figures;
 pub mod games;
 pub mod idempotency;
 pub mod limits;
@@ -43,6 +44,21 @@ pub enum Refusal {
     /// The database did not do its part.
     #[error("the database did not answer as it should")]
     Store(#[from] StoreError),
+}
+
+impl Refusal {
+    /// The database is locked or away for the moment: worth another try, and not a fault of this program.
+    pub fn is_busy(&self) -> bool {
+        match self {
+            Refusal::Store(StoreError::Busy(_)) => true,
+            Refusal::Store(StoreError::Exists(_) | StoreError::Stale | StoreError::Unreadable(_) | StoreError::Other(_))
+            | Refusal::NotFound
+            | Refusal::Forbidden
+            | Refusal::Conflict(_)
+            | Refusal::Invalid(_)
+            | Refusal::TooMany { .. } => false,
+        }
+    }
 }
 
 /// Messages, each at its field.

@@ -63,6 +63,11 @@ pub async fn of_server(ctx: &Ctx, server: &Server) -> Result<Node, Refusal> {
     nodes::by_id(&ctx.db, &server.node).await?.ok_or(Refusal::NotFound)
 }
 
+/// All nodes, for the addresses of servers that were found already and for how long ago their nodes were heard.
+pub async fn all(ctx: &Ctx) -> Result<Vec<Node>, Refusal> {
+    Ok(nodes::list(&ctx.db, NODES_MAX).await?)
+}
+
 /// Makes a node known, by the name that players use for it.
 pub async fn introduce(ctx: &Ctx, id: &NodeId, public_host: &str) -> Result<(), Refusal> {
     Ok(nodes::introduce(&ctx.db, id, public_host).await?)

@@ -1,6 +1,7 @@
 //! Browser sessions as opaque text, kept for `http`.
 
-use super::Ctx;
+use super::{Change, Ctx};
+use crate::model::ids::UserId;
 use crate::model::time::Millis;
 use crate::store::{StoreError, sessions};
 
@@ -26,4 +27,9 @@ pub async fn load(ctx: &Ctx, id: &str) -> Result<Option<(String, Millis)>, Store
 /// Ends a session.
 pub async fn delete(ctx: &Ctx, id: &str) -> Result<(), StoreError> {
     sessions::delete(&ctx.db, id).await
+}
+
+/// Says that a session of this account has ended, so that its open sockets look again.
+pub fn ended(ctx: &Ctx, user: &UserId) {
+    ctx.tell(Change::Rights(user.clone()));
 }

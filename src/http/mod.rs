@@ -1,8 +1,101 @@
-//! What browsers see: pages, terminal colours made harmless, charts drawn on the server.
+//! What browsers and programs see: pages, the JSON API, live sockets, sessions, guards.
 //!
-//! Called by `cli`, which mounts it on a listener. Nothing in here decides what may be done or reads the database; it turns
-//! finished values into HTML, and every word that came from a person is escaped on its way.
+//! Called by `cli`, which mounts [`router`] on a listener. A handler takes its extractors, calls one function of the domain,
+//! fills one page struct and renders it; nothing in here decides what may be done or reads the database. Every word that came
+//! from a person is escaped on its way out.
 
 pub mod ansi;
+mod api;
+mod assets;
 pub mod charts;
+mod frame;
+mod guards;
+mod live;
+mod notice;
 pub mod pages;
+mod problem;
+mod routes;
+mod sessions;
+mod telemetry;
+mod typed;
+mod who;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::compression::CompressionLayer;
+
+use crate::domain::Ctx;
+use live::Sockets;
+pub use routes::{Route, list as route_list};
+pub use telemetry::Telemetry;
+
+/// What an operator has set, as far as this room asks.
+#[derive(Clone)]
+pub struct WebSettings {
+    /// Cookies travel over TLS only.
+    pub secure_cookies: bool,
+    /// Host names that are answered; empty: any.
+    pub allowed_hosts: Vec<String>,
+    /// Believe the last entry of `X-Forwarded-For`: only behind a proxy of one's own.
+    pub trust_forwarded_for: bool,
+    /// Largest body of a request, in bytes.
+    pub max_body_bytes: usize,
+    /// Where this panel is reached, such as `https://roost.example.org`.
+    pub backend_url: String,
+    /// Where requests are counted.
+    pub telemetry: Telemetry,
+    /// Ends open sockets when the panel stops.
+    pub stop: CancellationToken,
+}
+
+impl Default for WebSettings {
+    fn default() -> Self {
+        WebSettings {
+            secure_cookies: false,
+            allowed_hosts: Vec::new(),
+            trust_forwarded_for: false,
+            max_body_bytes: 64 * 1024,
+            backend_url: String::new(),
+            telemetry: Telemetry::default(),
+            stop: CancellationToken::new(),
+        }
+    }
+}
+
+/// What every handler is given.
+struct WebState {
+    ctx: Arc<Ctx>,
+    settings: WebSettings,
+    sockets: Sockets,
+    /// Work that goes on when whoever asked for it has left.
+    work: TaskTracker,
+}
+
+type Web = Arc<WebState>;
+
+/// The whole site. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: limits go by the client's address.
+pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
+    let sessions = sessions::layer(&ctx, settings.secure_cookies);
+    let web: Web = Arc::new(WebState { ctx, settings, sockets: Sockets::default(), work: TaskTracker::new() });
+    // From the inside out: the checks, what a panic becomes, what a refusal looks like to this visitor, the session.
+    let site = routes::table()
+        .router
+        .fallback(problem::nothing_here)
+        .method_not_allowed_fallback(problem::wrong_method)
+        .layer(from_fn_with_state(web.clone(), guards::check))
+        .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(web.clone(), problem::dress))
+        .layer(sessions)
+        .with_state(web.clone());
+    // Files and the pulse need neither a session nor a host name.
+    let plain = routes::plain().router.with_state(web.clone());
+    site.merge(plain)
+        .layer(from_fn(guards::headers))
+        .layer(CompressionLayer::new().gzip(true))
+        .layer(from_fn_with_state(web, telemetry::observe))
+}

@@ -107,6 +107,14 @@ pub async fn sum_of_user(db: &Db, user: &UserId) -> Result<Credits, StoreError> 
     Ok(Credits(row.map_or(0, |row| row.total)))
 }
 
+/// The sum of somebody's entries from the entry `(at, key)` on, that one included.
+pub async fn sum_from(db: &Db, user: &UserId, at: Millis, key: &str) -> Result<Credits, StoreError> {
+    let sql = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS total FROM transactions \
+               WHERE user_id = $1 AND (at > $2 OR (at = $2 AND key >= $3))";
+    let row: Option<SumRow> = db.opt(super::db::Sql::Text(sql, vec![user.as_str().into(), at.0.into(), key.into()])).await?;
+    Ok(Credits(row.map_or(0, |row| row.total)))
+}
+
 #[derive(FromRow)]
 struct UserRow {
     id: String,

@@ -54,6 +54,45 @@ pub async fn find(ctx: &Ctx, actor: &Actor, id: &ServerId, right: Right) -> Resu
     }
 }
 
+/// What somebody may do with a server that they see.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Allowed {
+    /// Press its buttons.
+    pub power: bool,
+    /// Type into its console.
+    pub console: bool,
+    /// Change its settings.
+    pub change: bool,
+    /// Delete it.
+    pub delete: bool,
+}
+
+/// What the actor may do with this server.
+pub fn allowed(actor: &Actor, server: &Server) -> Allowed {
+    let may = |right| actor.may(right, &server.owner);
+    Allowed {
+        power: may(Right::PowerServer),
+        console: may(Right::TypeIntoConsole),
+        change: may(Right::ChangeServer),
+        delete: may(Right::DeleteServer),
+    }
+}
+
+/// How long a phase has lasted before, in milliseconds: the median of what the history, newest first, tells.
+pub fn usually(history: &[Event], phase: Phase) -> Option<i64> {
+    let name = format!("phase {}", phase.as_str());
+    let mut after = None;
+    let mut spans = Vec::new();
+    for event in history.iter().filter(|event| event.what.starts_with("phase ")) {
+        if let Some(after) = after.filter(|_| event.what == name) {
+            spans.push(Millis::since(after, event.at));
+        }
+        after = Some(event.at);
+    }
+    spans.sort_unstable();
+    spans.get(spans.len() / 2).copied()
+}
+
 /// A server's history, newest first, before an entry.
 pub async fn history(ctx: &Ctx, actor: &Actor, id: &ServerId, before: Option<&str>) -> Result<Vec<Event>, Refusal> {
     find(ctx, actor, id, Right::SeeServer).await?;

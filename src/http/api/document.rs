@@ -1,0 +1,68 @@
+//! `/api/openapi.json`: the API's description, generated from its handlers.
+
+use std::sync::LazyLock;
+
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::{Modify, OpenApi};
+
+use super::shapes::ProblemShape;
+use super::{accounts, billing, games, nodes, servers};
+use crate::http::live::console;
+use crate::http::routes::auth;
+
+#[derive(OpenApi)]
+#[openapi(
+    info(title = "Roost", description = "Game servers that sleep while nobody plays. Refusals are RFC 9457 problem documents."),
+    paths(
+        openapi,
+        auth::register,
+        auth::login,
+        accounts::me,
+        games::list,
+        games::plans,
+        servers::list,
+        servers::create,
+        servers::one,
+        servers::change,
+        servers::delete,
+        servers::start,
+        servers::stop,
+        servers::restart,
+        servers::wake,
+        servers::hibernate,
+        servers::retry,
+        servers::logs,
+        servers::events,
+        servers::stats,
+        console::open,
+        billing::overview,
+        billing::transactions,
+        nodes::list,
+        nodes::one
+    ),
+    components(schemas(ProblemShape)),
+    modifiers(&Bearer),
+    security(("bearer" = []))
+)]
+struct Document;
+
+struct Bearer;
+
+impl Modify for Bearer {
+    fn modify(&self, openapi: &mut utoipa::openapi::OpenApi) {
+        let scheme = HttpBuilder::new()
+            .scheme(HttpAuthScheme::Bearer)
+            .description(Some("A token from your account's page, or from `POST /auth/login`."));
+        openapi.components.get_or_insert_default().add_security_scheme("bearer", SecurityScheme::Http(scheme.build()));
+    }
+}
+
+static TEXT: LazyLock<String> = LazyLock::new(|| Document::openapi().to_json().unwrap_or_default());
+
+/// This document.
+#[utoipa::path(get, path = "/api/openapi.json", tag = "document", responses((status = 200)), security(()))]
+pub(super) async fn openapi() -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], TEXT.as_str()).into_response()
+}

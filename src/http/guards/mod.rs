@@ -1,0 +1,59 @@
+//! What every request passes before a handler sees it, and what every answer carries.
+//!
+//! A request with a host name that is not ours, with a body that is too large, or that another site sent in a visitor's name
+//! ends here. [`headers`] tells browsers what this site never does.
+
+mod origin;
+
+use std::time::Duration;
+
+use axum::extract::{Request, State};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+
+use super::Web;
+use super::problem::Problem;
+
+/// Longest time that a handler may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Scripts, styles, images and sockets from here only; no frames around us, no forms to elsewhere.
+const POLICY: &str = "default-src 'self'; connect-src 'self' ws:; img-src 'self'; object-src 'none'; frame-ancestors 'none'; \
+                      form-action 'self'; base-uri 'none'";
+
+/// The checks.
+pub(super) async fn check(State(web): State<Web>, request: Request, next: Next) -> Response {
+    let settings = &web.settings;
+    let host = origin::host(&request);
+    let ours = settings.allowed_hosts.is_empty()
+        || host.is_some_and(|host| {
+            settings.allowed_hosts.iter().any(|allowed| origin::name(host).eq_ignore_ascii_case(origin::name(allowed)))
+        });
+    if !ours {
+        return Problem::new(StatusCode::MISDIRECTED_REQUEST, "This name does not belong to this panel.").into_response();
+    }
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
+    if declared.is_some_and(|length| length > settings.max_body_bytes) {
+        return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "").into_response();
+    }
+    if let Err(why) = origin::check(&request, host, settings) {
+        return Problem::new(StatusCode::FORBIDDEN, why).into_response();
+    }
+    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => Problem::busy("a handler took longer than its patience").into_response(),
+    }
+}
+
+/// What browsers are told with every answer; private pages are kept by nobody.
+pub(super) async fn headers(request: Request, next: Next) -> Response {
+    let mut response = next.run(request).await;
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));
+    headers.insert(HeaderName::from_static("cross-origin-opener-policy"), HeaderValue::from_static("same-origin"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

@@ -1,0 +1,127 @@
+//! Did this site's own page send the request? Asked of everything that changes something and of every socket.
+//!
+//! A token in a header is proof by itself: no browser sends one for another site. Everything else has to come from here, by
+//! what browsers say of the origin, which no page can forge.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, Method, header};
+
+use crate::http::WebSettings;
+use crate::http::who::shows_token;
+
+/// What is said to requests from elsewhere.
+const ELSEWHERE: &str = "This request did not come from a page of this site. Open the page here and try again.";
+
+/// The host that was asked for, with its port.
+pub(super) fn host(request: &Request) -> Option<&str> {
+    let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
+    named.or_else(|| request.uri().authority().map(|authority| authority.as_str()))
+}
+
+/// A host without its port.
+pub(super) fn name(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
+        Some(_) | None => host,
+    }
+}
+
+/// Refuses what another site sent.
+pub(super) fn check(request: &Request, host: Option<&str>, settings: &WebSettings) -> Result<(), &'static str> {
+    let headers = request.headers();
+    let socket = headers.contains_key(header::UPGRADE);
+    let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    if (reads && !socket) || shows_token(headers) {
+        return Ok(());
+    }
+    if from_here(headers, host, settings) { Ok(()) } else { Err(ELSEWHERE) }
+}
+
+fn from_here(headers: &HeaderMap, host: Option<&str>, settings: &WebSettings) -> bool {
+    let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
+    if said("sec-fetch-site").is_some_and(|site| site != "same-origin") {
+        return false;
+    }
+    match (said("origin"), said("sec-fetch-site"), said("referer")) {
+        (Some(origin), _, _) => same(origin, host, settings),
+        (None, Some(_), _) => true,
+        (None, None, Some(referer)) => same(referer, host, settings),
+        // No browser: a program that logs in with JSON, which no form of another site can send.
+        (None, None, None) => {
+            !headers.contains_key(header::COOKIE) && said("content-type").is_some_and(|kind| kind.starts_with("application/json"))
+        }
+    }
+}
+
+/// Is the origin of this address the host that was asked for, or the address that the operator has set?
+fn same(address: &str, host: Option<&str>, settings: &WebSettings) -> bool {
+    let Some((scheme, authority)) = split(address) else { return false };
+    let host = host.map(|host| strip_default(scheme, host));
+    let asked = host.is_some_and(|host| authority.eq_ignore_ascii_case(host)) && (scheme == "https" || !settings.secure_cookies);
+    asked || split(&settings.backend_url).is_some_and(|(ours, name)| ours == scheme && name.eq_ignore_ascii_case(authority))
+}
+
+/// Scheme and authority of an address, without a default port.
+fn split(address: &str) -> Option<(&str, &str)> {
+    let (scheme, rest) = address.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
+    let authority = rest.split(['/', '?', '#']).next()?;
+    (!authority.is_empty() && !authority.contains('@')).then(|| (scheme, strip_default(scheme, authority)))
+}
+
+fn strip_default<'a>(scheme: &str, authority: &'a str) -> &'a str {
+    let port = if scheme == "https" { ":443" } else { ":80" };
+    authority.strip_suffix(port).unwrap_or(authority)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(method: &str, headers: &[(&str, &str)], settings: &WebSettings) -> bool {
+        let mut request = axum::http::Request::builder().method(method).uri("/servers/create").header("host", "panel.example:8000");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let request = request.body(axum::body::Body::empty()).unwrap();
+        check(&request, host(&request), settings).is_ok()
+    }
+
+    #[test]
+    fn what_another_site_sends_is_refused() {
+        let settings = WebSettings::default();
+        let table: [(&str, &[(&str, &str)], bool); 16] = [
+            ("GET", &[], true),
+            ("GET", &[("origin", "https://evil.example")], true),
+            ("POST", &[("origin", "http://panel.example:8000")], true),
+            ("POST", &[("origin", "http://panel.example")], false),
+            ("POST", &[("origin", "null")], false),
+            ("POST", &[("origin", "http://panel.example:8000.evil.example")], false),
+            ("POST", &[("origin", "http://panel.example:8000@evil.example")], false),
+            ("POST", &[("referer", "http://panel.example:8000/servers/create?x")], true),
+            ("POST", &[("referer", "http://evil.example/http://panel.example:8000/")], false),
+            ("POST", &[("sec-fetch-site", "same-origin")], true),
+            ("POST", &[("sec-fetch-site", "same-site"), ("origin", "http://panel.example:8000")], false),
+            ("POST", &[], false),
+            ("POST", &[("content-type", "application/json")], true),
+            ("POST", &[("content-type", "application/json"), ("cookie", "roost_session=x")], false),
+            ("POST", &[("authorization", "Bearer x")], true),
+            ("GET", &[("upgrade", "websocket"), ("origin", "http://evil.example")], false),
+        ];
+        for (method, headers, expected) in table {
+            assert_eq!(passes(method, headers, &settings), expected, "{method} {headers:?}");
+        }
+    }
+
+    #[test]
+    fn the_set_address_counts_behind_a_proxy_and_plain_http_does_not() {
+        let settings = WebSettings { secure_cookies: true, backend_url: "https://roost.example".to_owned(), ..WebSettings::default() };
+        assert!(passes("POST", &[("origin", "https://roost.example")], &settings));
+        assert!(!passes("POST", &[("origin", "http://roost.example")], &settings));
+        assert!(!passes("POST", &[("origin", "http://panel.example:8000")], &settings));
+    }
+
+    #[test]
+    fn a_host_loses_its_port_and_nothing_else() {
+        assert_eq!(["a.b:80", "a.b", "[::1]:80", "[::1]"].map(name), ["a.b", "a.b", "[::1]", "[::1]"]);
+    }
+}

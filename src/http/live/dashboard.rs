@@ -1,0 +1,95 @@
+//! The dashboard's socket: cards that changed, the sentence on top, the balance.
+
+use std::collections::HashSet;
+
+use askama::Template;
+use axum::extract::State;
+use axum::extract::ws::WebSocketUpgrade;
+
+use super::View;
+use crate::domain::{Change, Refusal, nodes, servers};
+use crate::http::Web;
+use crate::http::pages::dashboard::Summary;
+use crate::http::pages::layout::BalanceBadge;
+use crate::http::problem::Answer;
+use crate::http::routes::dashboard::{cards, per_hour};
+use crate::http::who::{Caller, Known};
+use crate::model::ids::ServerId;
+
+/// `GET /dashboard/live`
+pub(in crate::http) async fn open(State(web): State<Web>, caller: Caller, upgrade: WebSocketUpgrade) -> Answer {
+    super::open(web, caller, upgrade, Cards::default())
+}
+
+#[derive(Default)]
+struct Cards {
+    /// Servers whose cards are to be sent.
+    changed: HashSet<ServerId>,
+    /// Send all.
+    all: bool,
+    /// What was there when it was last looked at.
+    there: Option<Vec<ServerId>>,
+}
+
+impl View for Cards {
+    fn concerns(&mut self, known: &Known, change: &Change) -> bool {
+        let me = &known.actor.user.id;
+        match change {
+            Change::Server { owner, server, .. } if owner == me => {
+                self.changed.insert(server.clone());
+                true
+            }
+            Change::Balance(user) => user == me,
+            Change::Node => {
+                self.all = true;
+                true
+            }
+            Change::Server { .. } | Change::Rights(_) => false,
+        }
+    }
+
+    fn forget(&mut self) {
+        self.all = true;
+    }
+
+    async fn update(&mut self, web: &Web, known: &Known) -> Result<Option<String>, Refusal> {
+        // The balance moves behind the actor's back: ask who it is by now.
+        let Some(known) = known.again(web).await? else { return Ok(None) };
+        let servers = servers::list(&web.ctx, &known.actor).await?;
+        let there: Vec<ServerId> = servers.iter().map(|server| server.id.clone()).collect();
+        let first = self.there.is_none();
+        let moved = self.there.replace(there.clone()).is_some_and(|before| before != there);
+        let balance = known.actor.user.balance;
+        let mut html = BalanceBadge::of(balance, per_hour(&servers)).render().unwrap_or_default();
+        if servers.is_empty() {
+            return Ok(Some(if moved { format!("{html}{NONE_LEFT}") } else { html }));
+        }
+        html.push_str(&Summary::of(&servers, balance, web.ctx.policy.demo_top_up).render().unwrap_or_default());
+        let nodes = nodes::all(&web.ctx).await?;
+        let all = std::mem::take(&mut self.all) || first;
+        let changed = std::mem::take(&mut self.changed);
+        let cards = cards(&web.ctx, &servers, &nodes);
+        if moved {
+            html.push_str(r#"<div class="cards" id="cards">"#);
+        }
+        for card in cards.iter().filter(|card| moved || all || changed.iter().any(|id| id.as_str() == card.id)) {
+            html.push_str(&card.render().unwrap_or_default());
+        }
+        if moved {
+            html.push_str("</div>");
+        }
+        Ok(Some(html))
+    }
+
+    async fn own(&mut self, _: &Web, _: &Known) -> Result<(), Refusal> {
+        std::future::pending().await
+    }
+
+    async fn hear(&mut self, _: &Web, _: &Known, _: &str) -> Option<String> {
+        None
+    }
+}
+
+/// In place of the cards when the last server has gone.
+const NONE_LEFT: &str =
+    r#"<div class="cards" id="cards"><p class="help">No server is left. <a href="/servers/create">Make one</a>.</p></div>"#;

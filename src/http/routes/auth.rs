@@ -1,0 +1,152 @@
+//! The front page, making an account, logging in and out. Forms and JSON by content type; JSON gets a token instead of a session.
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Redirect, Response};
+use tower_sessions::Session;
+
+use crate::domain::{Actor, Fields, Refusal, sessions as ends, tokens, users};
+use crate::http::api::shapes::{Login, UserShape};
+use crate::http::notice::{Said, go};
+use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
+use crate::http::pages::layout::{Layout, amount};
+use crate::http::problem::{Answer, Problem, shown};
+use crate::http::typed::{Asked, Typed};
+use crate::http::who::{From, SignedIn, Visitor, local};
+use crate::http::{Web, sessions};
+use crate::model::money::Credits;
+use crate::model::users::User;
+
+/// Games that the front page names.
+const SHELF: usize = 12;
+
+fn gift(web: &Web) -> String {
+    let gift = web.ctx.policy.signup_credits;
+    if gift > Credits::ZERO { amount(gift) } else { String::new() }
+}
+
+/// `GET /`
+pub(super) async fn landing(State(web): State<Web>, visitor: Visitor) -> Response {
+    if visitor.known.is_some() {
+        return Redirect::to("/dashboard").into_response();
+    }
+    let games = web.ctx.games().all().iter().take(SHELF).map(|game| game.name.clone()).collect();
+    LandingPage { layout: visitor.layout(&web), signup_credits: gift(&web), games }.into_response()
+}
+
+fn destination(next: Option<&str>) -> &str {
+    next.and_then(local).unwrap_or("/dashboard")
+}
+
+/// `GET /auth/login`
+pub(super) async fn login_page(State(web): State<Web>, visitor: Visitor, asked: Asked) -> Response {
+    let next = asked.get("next").and_then(local);
+    if visitor.known.is_some() {
+        return Redirect::to(destination(next)).into_response();
+    }
+    LoginPage::of(visitor.layout(&web), "", None, next.map(str::to_owned)).into_response()
+}
+
+async fn answer_with_token(web: &Web, user: User, status: StatusCode) -> Answer {
+    let actor = Actor { user };
+    let token = tokens::for_login(&web.ctx, &actor).await?;
+    Ok((status, Json(Login { token, user: UserShape::of(&actor.user) })).into_response())
+}
+
+/// `POST /auth/login`
+#[utoipa::path(
+    post, path = "/auth/login", tag = "accounts", request_body = crate::http::api::shapes::Credentials,
+    responses((status = 200, body = Login), (status = 422), (status = 429)), security(())
+)]
+pub(in crate::http) async fn login(State(web): State<Web>, visitor: Visitor, session: Session, From(from): From, typed: Typed) -> Answer {
+    let mut fields = Fields::default();
+    typed.only(&["email", "password", "next"], &mut fields);
+    fields.check()?;
+    match users::login(&web.ctx, typed.text("email"), typed.text("password"), from).await {
+        Ok(user) if typed.json => answer_with_token(&web, user, StatusCode::OK).await,
+        Ok(user) => {
+            sessions::begin(&web.ctx, &session, &user).await?;
+            Ok(Redirect::to(destination(typed.maybe("next"))).into_response())
+        }
+        Err(refusal) if typed.json => Err(refusal.into()),
+        Err(refusal) => {
+            let (status, why) = whole(refusal)?;
+            let next = typed.maybe("next").and_then(local).map(str::to_owned);
+            Ok(shown(status, LoginPage::of(visitor.layout(&web), typed.text("email"), Some(why), next)))
+        }
+    }
+}
+
+/// A refusal that concerns the form as a whole: its status and one sentence.
+fn whole(refusal: Refusal) -> Result<(StatusCode, String), Problem> {
+    match refusal {
+        Refusal::Invalid(fields) => {
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, fields.0.into_iter().next().map(|(_, message)| message).unwrap_or_default()))
+        }
+        Refusal::NotFound | Refusal::Forbidden | Refusal::Conflict(_) | Refusal::TooMany { .. } | Refusal::Store(_) => Err(refusal.into()),
+    }
+}
+
+/// `GET /auth/register`
+pub(super) async fn register_page(State(web): State<Web>, visitor: Visitor, asked: Asked) -> Answer {
+    if visitor.known.is_some() && asked.get("setup").is_none() {
+        return Ok(Redirect::to("/dashboard").into_response());
+    }
+    let mut page = RegisterPage { signup_credits: gift(&web), ..RegisterPage::of(visitor.layout(&web), "", None, None) };
+    if let Some(secret) = asked.get("setup") {
+        if users::setup_works(&web.ctx, secret).await? {
+            page.setup = Some(secret.to_owned());
+        } else {
+            page.error = Some(
+                "This setup link has been used or replaced. Start the panel again: it prints a new one while there is no admin.".to_owned(),
+            );
+        }
+    }
+    Ok(page.into_response())
+}
+
+fn register_form(web: &Web, layout: Layout, typed: &Typed, fields: &Fields) -> RegisterPage {
+    let at = |name: &str| fields.at(name).map(str::to_owned);
+    RegisterPage {
+        error: at("setup"),
+        setup: typed.maybe("setup").filter(|_| fields.at("setup").is_none()).map(str::to_owned),
+        signup_credits: gift(web),
+        ..RegisterPage::of(layout, typed.text("email"), at("email"), at("password"))
+    }
+}
+
+/// `POST /auth/register`
+#[utoipa::path(
+    post, path = "/auth/register", tag = "accounts", request_body = crate::http::api::shapes::Credentials,
+    responses((status = 201, body = Login), (status = 422), (status = 429)), security(())
+)]
+pub(in crate::http) async fn register(
+    State(web): State<Web>,
+    visitor: Visitor,
+    session: Session,
+    From(from): From,
+    typed: Typed,
+) -> Answer {
+    let mut fields = Fields::default();
+    typed.only(&["email", "password", "setup"], &mut fields);
+    fields.check()?;
+    match users::register(&web.ctx, typed.text("email"), typed.text("password"), typed.maybe("setup"), from).await {
+        Ok(user) if typed.json => answer_with_token(&web, user, StatusCode::CREATED).await,
+        Ok(user) => {
+            sessions::begin(&web.ctx, &session, &user).await?;
+            Ok(Redirect::to("/dashboard").into_response())
+        }
+        Err(Refusal::Invalid(fields)) if !typed.json => {
+            Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, register_form(&web, visitor.layout(&web), &typed, &fields)))
+        }
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// `POST /auth/logout`
+pub(super) async fn logout(State(web): State<Web>, signed_in: SignedIn, session: Session) -> Answer {
+    sessions::end(&session).await?;
+    ends::ended(&web.ctx, &signed_in.actor().user.id);
+    Ok(go("/auth/login", Said::LoggedOut))
+}

@@ -1,0 +1,175 @@
+//! `/billing`: what is left, what runs, and every entry of the ledger.
+
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+
+use super::create::by_field;
+use crate::domain::billing::PAGE;
+use crate::domain::{Refusal, billing, servers};
+use crate::http::Web;
+use crate::http::notice::{Said, go};
+use crate::http::pages::billing::{BillingPage, GrantForm, LedgerRow, LedgerWhat, Pager, RunningNow, TopUp, signed};
+use crate::http::pages::create::ByField;
+use crate::http::pages::dashboard::lasts;
+use crate::http::pages::fields::Field;
+use crate::http::pages::layout::{Funds, amount};
+use crate::http::pages::moments::Moment;
+use crate::http::problem::{Answer, Problem, shown};
+use crate::http::typed::{Asked, Typed};
+use crate::http::who::SignedIn;
+use crate::model::ledger::{Entry, EntryKind};
+use crate::model::money::Credits;
+use crate::model::servers::{Phase, Server};
+use crate::model::time::Millis;
+
+/// Longest note of a grant, in characters.
+const NOTE_MAX: u32 = 200;
+/// Longest key of an entry, in bytes.
+const KEY_MAX: usize = 128;
+
+/// Where a page of the ledger begins: behind the entry of this moment and key.
+pub(in crate::http) fn cursor(text: &str) -> Option<(Millis, &str)> {
+    let (at, key) = text.split_once('.')?;
+    let plain = key.len() <= KEY_MAX && key.bytes().all(|byte| byte.is_ascii_graphic());
+    Some((Millis(at.parse().ok()?), key)).filter(|_| plain)
+}
+
+/// The cursor behind an entry.
+pub(in crate::http) fn cursor_of(entry: &Entry) -> String {
+    format!("{}.{}", entry.at.0, entry.key)
+}
+
+fn what(entry: &Entry, servers: &[Server]) -> LedgerWhat {
+    let said = |text: &str| LedgerWhat::Said(if entry.note.is_empty() { text.to_owned() } else { format!("{text}: {}", entry.note) });
+    match (entry.kind, &entry.server, entry.span) {
+        (EntryKind::Charge, Some((id, name)), Some((from, to))) => LedgerWhat::Ran {
+            id: servers.iter().any(|server| server.id == *id).then(|| id.to_string()),
+            name: name.clone(),
+            from: Moment::clock(from),
+            to: Moment::clock(to),
+        },
+        (EntryKind::Charge, _, _) => said("A server ran"),
+        (EntryKind::Signup, _, _) => said("Credits of a new account"),
+        (EntryKind::Grant, _, _) => said("Granted by an admin"),
+        (EntryKind::Demonstration, _, _) => said("Added freely, for a demonstration"),
+    }
+}
+
+/// Rows with the balance after each; `after` is the balance after the newest of them.
+fn rows(entries: &[Entry], servers: &[Server], after: Credits) -> Vec<LedgerRow> {
+    let mut balance = after;
+    let mut rows = Vec::with_capacity(entries.len());
+    for entry in entries {
+        rows.push(LedgerRow {
+            at: Moment::full(entry.at),
+            what: what(entry, servers),
+            amount: signed(entry.amount),
+            taken: entry.amount < Credits::ZERO,
+            balance: balance.to_string(),
+        });
+        balance = balance - entry.amount;
+    }
+    rows
+}
+
+fn grant_form(typed: &ByField, errors: &ByField) -> GrantForm {
+    let value = |name: &str| typed.get(name).cloned().unwrap_or_default();
+    let error = |name: &str| errors.get(name).cloned();
+    GrantForm {
+        email: Field::email("email", "E-mail", value("email")).error(error("email")).required(),
+        amount: Field::amount("amount", "Credits", value("amount")).error(error("amount")).required(),
+        note: Field::text("note", "Note", value("note"), NOTE_MAX).error(error("note")),
+    }
+}
+
+/// What was refused: the form, what was typed, what was wrong.
+enum Refused<'a> {
+    Nothing,
+    TopUp(&'a ByField, ByField),
+    Grant(&'a ByField, ByField),
+}
+
+async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, refused: Refused<'_>) -> Result<BillingPage, Problem> {
+    let (ctx, actor) = (&web.ctx, signed_in.actor());
+    let overview = billing::overview(ctx, actor).await?;
+    let servers = servers::list(ctx, actor).await?;
+    let entries = billing::entries(ctx, actor, behind).await?;
+    let after = match behind {
+        Some(behind) => billing::balance_before(ctx, actor, behind).await?,
+        None => overview.balance,
+    };
+    let now = ctx.clock.now();
+    let running = |server: &Server| RunningNow {
+        id: server.id.to_string(),
+        name: server.name.clone(),
+        per_hour: amount(server.per_hour),
+        since: Moment::lasting(server.life.phase_since, now),
+    };
+    let none = ByField::new();
+    let (top_up, grant) = match &refused {
+        Refused::Nothing => ((&none, &none), (&none, &none)),
+        Refused::TopUp(typed, errors) => ((*typed, errors), (&none, &none)),
+        Refused::Grant(typed, errors) => ((&none, &none), (*typed, errors)),
+    };
+    let demo = || {
+        let typed = top_up.0.get("amount").cloned().unwrap_or_else(|| "25".to_owned());
+        TopUp::Demo(Field::amount("amount", "Credits", typed).error(top_up.1.get("amount").cloned()).required())
+    };
+    let full = entries.len() as u64 == PAGE;
+    let older = entries.last().filter(|_| full).and_then(|last| serde_urlencoded::to_string([("behind", cursor_of(last))]).ok());
+    Ok(BillingPage {
+        layout: signed_in.layout_with(web, overview.per_hour),
+        balance: amount(overview.balance),
+        funds: Funds::of(overview.balance, overview.per_hour),
+        per_hour: amount(overview.per_hour),
+        lasts: lasts(overview.balance - overview.accrued, overview.per_hour),
+        running: servers.iter().filter(|server| server.life.phase == Phase::Running).map(running).collect(),
+        entries: rows(&entries, &servers, after),
+        pager: Pager { newer: behind.map(|_| "/billing".to_owned()), older: older.map(|query| format!("/billing?{query}")) },
+        top_up: if ctx.policy.demo_top_up { demo() } else { TopUp::AskAdmin },
+        grant: billing::may_grant(actor).then(|| grant_form(grant.0, grant.1)),
+    })
+}
+
+/// `GET /billing`
+pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn, asked: Asked) -> Answer {
+    let behind = asked.get("behind").and_then(cursor);
+    Ok(whole(&web, &signed_in, behind, Refused::Nothing).await?.into_response())
+}
+
+/// `POST /billing/add-funds`
+pub(super) async fn add_funds(State(web): State<Web>, signed_in: SignedIn, typed: Typed) -> Answer {
+    match billing::add_funds(&web.ctx, signed_in.actor(), typed.text("amount"), typed.text("request")).await {
+        Ok(_) => Ok(go("/billing", Said::CreditsAdded)),
+        Err(Refusal::Invalid(fields)) => refused(&web, &signed_in, Refused::TopUp(typed.values(), by_field(&fields))).await,
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+/// `POST /billing/grant`
+pub(super) async fn grant(State(web): State<Web>, signed_in: SignedIn, typed: Typed) -> Answer {
+    let text = |name: &str| typed.text(name);
+    match billing::grant(&web.ctx, signed_in.actor(), text("email"), text("amount"), text("note"), text("request")).await {
+        Ok(_) => Ok(go("/billing", Said::CreditsGranted)),
+        Err(Refusal::Invalid(fields)) => refused(&web, &signed_in, Refused::Grant(typed.values(), by_field(&fields))).await,
+        Err(refusal) => Err(refusal.into()),
+    }
+}
+
+async fn refused(web: &Web, signed_in: &SignedIn, refused: Refused<'_>) -> Answer {
+    Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, whole(web, signed_in, None, refused).await?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_reads_as_it_is_written_and_nothing_else_does() {
+        assert_eq!(cursor("12.charge:a:5"), Some((Millis(12), "charge:a:5")));
+        for bad in ["", "12", "x.y", "12.a b", "12.\0", &format!("1.{}", "x".repeat(200))] {
+            assert_eq!(cursor(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,56 @@
+//! A server's history in sentences.
+
+use crate::domain::servers::Event;
+use crate::http::pages::live::{EventRow, EventRows};
+use crate::http::pages::moments::Moment;
+use crate::model::servers::{Phase, Wanted};
+use crate::model::time::Millis;
+
+/// The history, newest first.
+pub(in crate::http) fn rows(events: &[Event], now: Millis) -> EventRows {
+    EventRows { rows: events.iter().map(|event| row(event, now)).collect() }
+}
+
+fn row(event: &Event, now: Millis) -> EventRow {
+    let (sign, what) = said(&event.what);
+    let what = if event.why.is_empty() { what.to_owned() } else { format!("{what} {}", event.why) };
+    EventRow { at: Moment::relative(event.at, now), sign, what, who: event.who.clone() }
+}
+
+fn said(what: &str) -> (&'static str, &'static str) {
+    if let Some(wanted) = what.strip_prefix("wanted ").and_then(Wanted::parse) {
+        return asked(wanted);
+    }
+    match what.strip_prefix("phase ").and_then(Phase::parse) {
+        Some(phase) => became(phase),
+        None if what == "restart" => ("again", "Asked to restart."),
+        None => ("dot", "Changed."),
+    }
+}
+
+fn asked(wanted: Wanted) -> (&'static str, &'static str) {
+    match wanted {
+        Wanted::Running => ("sun", "Asked to run."),
+        Wanted::Asleep => ("moon", "Asked to sleep."),
+        Wanted::Stopped => ("stop", "Asked to stop."),
+        Wanted::Expired => ("stop", "Expired."),
+        Wanted::Deleted => ("stop", "Asked to be deleted."),
+    }
+}
+
+fn became(phase: Phase) -> (&'static str, &'static str) {
+    let sign = EventRow::sign_of(phase, Wanted::Asleep);
+    let what = match phase {
+        Phase::Requested => "Requested.",
+        Phase::Preparing => "Being prepared.",
+        Phase::Starting => "Waking up.",
+        Phase::Running => "Awake.",
+        Phase::Stopping => "Ending.",
+        Phase::Sleeping => "Asleep.",
+        Phase::Stopped => "Stopped.",
+        Phase::Expired => "Expired.",
+        Phase::Failed => "In trouble.",
+        Phase::Destroyed => "Deleted.",
+    };
+    (sign, what)
+}

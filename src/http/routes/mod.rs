@@ -1,0 +1,121 @@
+//! Every address of the site in one table, and the handlers of the pages behind them.
+//!
+//! The table is kept beside the router, so that tests can hold every route against the rights and against the API's document.
+
+mod account;
+pub(in crate::http) mod auth;
+pub(in crate::http) mod billing;
+pub(in crate::http) mod create;
+pub(in crate::http) mod dashboard;
+mod history;
+pub(in crate::http) mod nodes;
+mod power;
+pub(in crate::http) mod servers;
+mod status;
+
+use axum::Router;
+use axum::handler::Handler;
+use axum::routing::{self, MethodRouter};
+
+use super::{Web, api, assets, live};
+
+/// A method and a path, as the router holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Route {
+    /// `GET`, `POST`, `DELETE`, `PATCH`.
+    pub method: &'static str,
+    /// With its parameters in braces.
+    pub path: &'static str,
+}
+
+/// Routes, and the router made of them.
+pub(in crate::http) struct Table {
+    pub router: Router<Web>,
+    pub list: Vec<Route>,
+}
+
+impl Table {
+    fn new() -> Table {
+        Table { router: Router::new(), list: Vec::new() }
+    }
+
+    fn add(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Web>) -> Table {
+        self.router = self.router.route(path, handler);
+        self.list.push(Route { method, path });
+        self
+    }
+
+    /// Answers GET.
+    pub fn get<H: Handler<T, Web>, T: 'static>(self, path: &'static str, handler: H) -> Table {
+        self.add("GET", path, routing::get(handler))
+    }
+
+    /// Answers POST.
+    pub fn post<H: Handler<T, Web>, T: 'static>(self, path: &'static str, handler: H) -> Table {
+        self.add("POST", path, routing::post(handler))
+    }
+
+    /// Answers PATCH.
+    pub fn patch<H: Handler<T, Web>, T: 'static>(self, path: &'static str, handler: H) -> Table {
+        self.add("PATCH", path, routing::patch(handler))
+    }
+
+    /// Answers DELETE.
+    pub fn delete<H: Handler<T, Web>, T: 'static>(self, path: &'static str, handler: H) -> Table {
+        self.add("DELETE", path, routing::delete(handler))
+    }
+}
+
+/// Everything behind sessions and checks.
+pub(in crate::http) fn table() -> Table {
+    let pages = Table::new()
+        .get("/", auth::landing)
+        .get("/auth/login", auth::login_page)
+        .post("/auth/login", auth::login)
+        .get("/auth/register", auth::register_page)
+        .post("/auth/register", auth::register)
+        .post("/auth/logout", auth::logout)
+        .get("/dashboard", dashboard::page)
+        .get("/servers/create", create::page)
+        .post("/servers/create", create::create)
+        .get("/servers/{id}", servers::page)
+        .post("/servers/{id}/wake", power::wake)
+        .post("/servers/{id}/hibernate", power::hibernate)
+        .post("/servers/{id}/start", power::start)
+        .post("/servers/{id}/stop", power::stop)
+        .post("/servers/{id}/restart", power::restart)
+        .post("/servers/{id}/retry", power::retry)
+        .post("/servers/{id}/delete", power::delete)
+        .post("/servers/{id}/settings", servers::settings)
+        .post("/servers/{id}/console", servers::console_line)
+        .get("/servers/{id}/logs", servers::logs)
+        .get("/billing", billing::page)
+        .post("/billing/add-funds", billing::add_funds)
+        .post("/billing/grant", billing::grant)
+        .get("/account", account::page)
+        .post("/account/password", account::password)
+        .post("/account/tokens", account::make_token)
+        .post("/account/tokens/{id}/revoke", account::revoke_token)
+        .post("/account/logout-everywhere", account::logout_everywhere)
+        .get("/nodes", nodes::list)
+        .get("/nodes/{id}", nodes::page)
+        .get("/metrics", status::metrics);
+    let sockets = pages
+        .get("/dashboard/live", live::dashboard::open)
+        .get("/nodes/live", live::nodes::open)
+        .get("/servers/{id}/live", live::server::open)
+        .get("/servers/{id}/console", live::console::open);
+    api::table(sockets)
+}
+
+/// Files and the pulse: no session, no checks.
+pub(in crate::http) fn plain() -> Table {
+    Table::new().get("/static/{*path}", assets::file).get("/health", status::health).get("/ready", status::ready)
+}
+
+/// Every route of the site.
+pub fn list() -> Vec<Route> {
+    let mut all = table().list;
+    all.extend(plain().list);
+    all
+}
