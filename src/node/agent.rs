@@ -14,19 +14,23 @@ use tokio_util::task::TaskTracker;
 
 use super::config::{BadPool, NodeConfig, Pool};
 use super::console::{Console, Tail};
-use super::ctx::{Ctx, LABEL_SERVER};
+use super::ctx::{Ctx, LABEL_SERVER, TURNS_MAX};
 use super::docker::Engine;
 use super::firewall::Firewall;
 use super::heartbeat;
-use super::instance::{Instance, Job};
+use super::instance::Instance;
 use super::machine;
 use super::record::{self, Folder, Record};
 use crate::model::ids::{PanelId, ServerId};
+use crate::model::servers::Seen;
 use crate::model::time::Clock;
 use crate::wire::agent::{Action, Command, EventKind, FromNode, ToNode, VERSION};
 
 /// Wait before Docker's events are asked for again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(2);
+/// How often, and how many times, it is asked whether every server has been looked at.
+const SEEN_EVERY: Duration = Duration::from_millis(50);
+const SEEN_TRIES: u32 = 60;
 /// So long the tasks have at the end before they are left alone.
 const END_WAIT: Duration = Duration::from_secs(5);
 
@@ -148,6 +152,7 @@ fn begin(
         stop,
         panel: Mutex::default(),
         image_locks: Mutex::default(),
+        turns: tokio::sync::Semaphore::new(TURNS_MAX),
         proxy: tokio::sync::OnceCell::new(),
         config,
     });
@@ -170,7 +175,7 @@ impl Agent {
             match Folder::new(&self.ctx.config.data_dir, &server).load() {
                 Ok(Some(record)) if record.panel == *panel && record.server == server => {
                     let instance = Instance::launch(&self.ctx, record);
-                    instance.job(Job::Look);
+                    instance.look_soon();
                     self.servers.insert(instance);
                 }
                 Ok(_) => {}
@@ -182,7 +187,7 @@ impl Agent {
 
     fn take(self: &Arc<Self>, message: ToNode) {
         match message {
-            ToNode::Welcome { version, panel, servers } => self.welcome(version, panel, servers),
+            ToNode::Welcome { version, panel, servers } => self.welcome(version, &panel, servers),
             ToNode::Command(command) => self.command(command),
             ToNode::TailLogs { server, after, lines, follow_secs } => {
                 if let Some(instance) = self.servers.get(&server) {
@@ -197,18 +202,18 @@ impl Agent {
         }
     }
 
-    fn welcome(self: &Arc<Self>, version: u32, panel: PanelId, servers: Vec<ServerId>) {
+    fn welcome(self: &Arc<Self>, version: u32, panel: &PanelId, servers: Vec<ServerId>) {
         if version != VERSION {
             tracing::warn!(version, own = VERSION, "the panel speaks another version; update the older one of the two");
         }
         let before = self.ctx.panel.lock().unwrap_or_else(PoisonError::into_inner).replace(panel.clone());
-        if before.as_ref() != Some(&panel) {
+        if before.as_ref() != Some(panel) {
             if let Err(error) = record::replace(&self.ctx.panel_file(), panel.as_str().as_bytes(), 0o600, None, true) {
                 tracing::warn!(%error, "the panel's id cannot be kept: until it speaks again after a restart, no server wakes");
             }
             // Those of another panel are not ours to touch.
             self.servers.all.lock().unwrap_or_else(PoisonError::into_inner).clear();
-            if let Err(error) = self.remember(&panel) {
+            if let Err(error) = self.remember(panel) {
                 tracing::error!(%error, "the servers' folders cannot be read");
             }
         }
@@ -216,16 +221,30 @@ impl Agent {
         for instance in self.servers.list() {
             instance.console.quiet();
             if self.servers.is_orphan(&instance.server) {
-                instance.job(Job::Orphan);
+                instance.orphaned();
             }
         }
         let agent = Arc::clone(self);
         self.ctx.tasks.spawn(async move {
             tokio::select! {
                 () = agent.ctx.stop.cancelled() => {}
-                () = agent.register() => {}
+                () = async {
+                    agent.register().await;
+                    agent.hurry_once_seen().await;
+                } => {}
             }
         });
+    }
+
+    /// A heartbeat as soon as every server has been looked at, so that a panel that has just come need not wait for the next one.
+    async fn hurry_once_seen(&self) {
+        for _ in 0..SEEN_TRIES {
+            tokio::time::sleep(SEEN_EVERY).await;
+            if self.servers.list().iter().all(|instance| instance.view().report.seen != Seen::Unknown) {
+                break;
+            }
+        }
+        self.hurry.notify_one();
     }
 
     /// Says what this machine has.
@@ -279,7 +298,7 @@ impl Agent {
         self.servers.sweep();
         let instance = self.servers.get(server).map_or_else(|| self.meet(panel, server), Ok);
         match instance {
-            Ok(instance) => drop(instance.job(Job::Orphan)),
+            Ok(instance) => instance.orphaned(),
             Err(error) => tracing::warn!(%server, %error, "an unknown server's containers cannot be removed"),
         }
     }
@@ -294,11 +313,11 @@ impl Agent {
                     while let Some(Ok(event)) = events.next().await {
                         let server = event.attributes.get(LABEL_SERVER).and_then(|text| text.parse::<ServerId>().ok());
                         if let Some(instance) = server.and_then(|server| self.servers.get(&server)) {
-                            instance.job(Job::Look);
+                            instance.look_soon();
                         }
                     }
                     for instance in self.servers.list() {
-                        instance.job(Job::Look);
+                        instance.look_soon();
                     }
                 }
                 tokio::time::sleep(EVENTS_AGAIN).await;

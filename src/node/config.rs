@@ -55,23 +55,23 @@ impl Pool {
     }
 
     /// The /29 with this number; none past the end of the pool.
-    pub fn subnet(&self, number: u32) -> Option<Subnet> {
+    pub fn subnet(self, number: u32) -> Option<Subnet> {
         let count = 1_u32 << (29 - self.prefix);
         (number < count).then(|| Subnet { base: self.base + number * 8 })
     }
 
     /// First address in hexadecimal and the prefix: tells the pools of two agents on one machine apart.
-    pub fn key(&self) -> String {
+    pub fn key(self) -> String {
         format!("{:08x}{}", self.base, self.prefix)
     }
 
     /// As written in a rule: `10.83.0.0/16`.
-    pub fn cidr(&self) -> String {
+    pub fn cidr(self) -> String {
         format!("{}/{}", Ipv4Addr::from(self.base), self.prefix)
     }
 
     /// Matches the `host`th address of every /29 of the pool: address and mask for a packet filter.
-    pub fn each(&self, host: u32) -> String {
+    pub fn each(self, host: u32) -> String {
         let mask = (u32::MAX << (32 - self.prefix)) | 7;
         format!("{}/{}", Ipv4Addr::from(self.base + host), Ipv4Addr::from(mask))
     }
@@ -79,19 +79,19 @@ impl Pool {
 
 impl Subnet {
     /// Such as `10.83.0.8/29`.
-    pub fn cidr(&self) -> String {
+    pub fn cidr(self) -> String {
         format!("{}/29", Ipv4Addr::from(self.base))
     }
     /// The bridge, which is the host.
-    pub fn gateway(&self) -> Ipv4Addr {
+    pub fn gateway(self) -> Ipv4Addr {
         Ipv4Addr::from(self.base + 1)
     }
     /// The sidecar.
-    pub fn door(&self) -> Ipv4Addr {
+    pub fn door(self) -> Ipv4Addr {
         Ipv4Addr::from(self.base + DOOR_HOST)
     }
     /// The game.
-    pub fn game(&self) -> Ipv4Addr {
+    pub fn game(self) -> Ipv4Addr {
         Ipv4Addr::from(self.base + GAME_HOST)
     }
 }

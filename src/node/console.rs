@@ -38,7 +38,7 @@ pub struct Console {
 
 struct Follower {
     until: watch::Sender<Instant>,
-    /// Last number that was sent.
+    /// Last number that was handed to the panel's pipe, said before it is: whoever asks then gets a line twice and not never.
     sent: watch::Receiver<u64>,
     tasks: tokio_util::sync::DropGuard,
 }
@@ -232,11 +232,12 @@ async fn backlog(ctx: &Ctx, instance: &Instance, tail: Tail) -> (Vec<LogLine>, b
 /// Old lines first, then what comes, over restarts of the game, until nobody asks any more.
 async fn follow(ctx: &Ctx, instance: &Instance, tail: Tail, mut until: watch::Receiver<Instant>, sent: &watch::Sender<u64>) {
     let (lines, gap) = backlog(ctx, instance, tail).await;
-    let last = lines.last().map(|line| line.seq).or(tail.after).unwrap_or_default();
+    // What was certainly sent: a follow that is broken off to be made longer goes on from here.
+    let mut certain = lines.last().map(|line| line.seq).or(tail.after).unwrap_or_default();
+    sent.send_replace(certain);
     if (!lines.is_empty() || gap) && !send(ctx, instance, lines, gap).await {
         return;
     }
-    sent.send_replace(last);
     loop {
         let end = *until.borrow_and_update();
         if Instant::now() >= end {
@@ -247,7 +248,7 @@ async fn follow(ctx: &Ctx, instance: &Instance, tail: Tail, mut until: watch::Re
         started.as_mut().enable();
         tokio::select! {
             () = sleep_until(end) => continue,
-            open = stream(ctx, instance, sent) => if !open { return },
+            open = stream(ctx, instance, &mut certain, sent) => if !open { return },
         }
         tokio::select! {
             () = sleep_until(end) => {}
@@ -258,8 +259,8 @@ async fn follow(ctx: &Ctx, instance: &Instance, tail: Tail, mut until: watch::Re
 }
 
 /// Reads a log until it ends, from the last line that was sent. False: the panel's pipe is closed.
-async fn stream(ctx: &Ctx, instance: &Instance, sent: &watch::Sender<u64>) -> bool {
-    let mut last = *sent.borrow();
+async fn stream(ctx: &Ctx, instance: &Instance, certain: &mut u64, sent: &watch::Sender<u64>) -> bool {
+    let mut last = *certain;
     let Ok(mut log) = ctx.engine.logs(&game(instance), since_secs(Some(last)), None, true).await else { return true };
     let mut reader = Lines::default();
     let mut batch: Vec<LogLine> = Vec::new();
@@ -282,10 +283,11 @@ async fn stream(ctx: &Ctx, instance: &Instance, sent: &watch::Sender<u64>) -> bo
         };
         let due = ended || batch.len() >= LINES_MAX || Instant::now() >= flush_at;
         if due && !batch.is_empty() {
+            sent.send_replace(last);
             if !send(ctx, instance, std::mem::take(&mut batch), false).await {
                 return false;
             }
-            sent.send_replace(last);
+            *certain = last;
         }
         if ended {
             return true;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,6 +26,8 @@ pub const LABEL_PART: &str = "roost.part";
 /// Label: hash of what concerns this part.
 pub const LABEL_REVISION: &str = "roost.revision";
 
+/// Servers whose containers are made, started or looked at together: more would only make each of them slower.
+pub const TURNS_MAX: usize = 8;
 /// Longest wait for the panel's end of the pipe to take an event. What is lost then is asked for again, or is in the heartbeat.
 const EVENT_WAIT: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,8 @@ pub struct Ctx {
     pub panel: Mutex<Option<PanelId>>,
     /// One pull or import of an image at a time.
     pub image_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
+    /// So many servers are made, started or looked at together; a wake does not wait for its turn.
+    pub turns: Semaphore,
     /// Tag of the sidecar's image and the program's hash, once read.
     pub proxy: tokio::sync::OnceCell<Proxy>,
 }
@@ -112,13 +116,13 @@ impl Ctx {
     }
 
     /// Who has to own what the sidecar reads; none: the agent itself, because it may not give files away.
-    pub fn door_owner(&self) -> Option<(u32, u32)> {
+    pub fn door_owner() -> Option<(u32, u32)> {
         (Self::own_ids().0 == 0).then_some((DOOR_UID, DOOR_UID))
     }
 
     /// The sidecar's user, as Docker wants it.
-    pub fn door_user(&self) -> String {
-        let (uid, gid) = self.door_owner().unwrap_or_else(Self::own_ids);
+    pub fn door_user() -> String {
+        let (uid, gid) = Self::door_owner().unwrap_or_else(Self::own_ids);
         format!("{uid}:{gid}")
     }
 

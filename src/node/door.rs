@@ -19,11 +19,11 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::ctx::Ctx;
-use super::instance::{Instance, Job};
+use super::instance::Instance;
 use crate::model::ids::ServerId;
 use crate::wire::door::{ACTIVITY_PATH, ActivityReport, BODY_BYTES_MAX, SOCKET_FILE, WAKE_PATH, WakeAnswer, WakeRequest};
 use crate::wire::wake::{NONCE, SERVER, SIGNATURE, TIMESTAMP};
@@ -52,7 +52,7 @@ fn listen(folder: &Path, owner: Option<(u32, u32)>) -> std::io::Result<UnixListe
 
 /// Opens a server's socket and answers on it until `end`.
 pub fn open(ctx: &Arc<Ctx>, instance: &Arc<Instance>, end: CancellationToken) -> std::io::Result<()> {
-    let listener = listen(&instance.folder.door(), ctx.door_owner())?;
+    let listener = listen(&instance.folder.door(), Ctx::door_owner())?;
     let (ctx, instance) = (Arc::clone(ctx), Arc::clone(instance));
     let tasks = ctx.tasks.clone();
     tasks.spawn(async move {
@@ -157,8 +157,7 @@ fn read<T: DeserializeOwned>(body: &[u8], whose: impl Fn(&T) -> &ServerId, insta
 }
 
 async fn wake(instance: &Instance, request: WakeRequest) -> Response<Full<Bytes>> {
-    let (reply, answered) = oneshot::channel();
-    if instance.job(Job::Wake { request, reply })
+    if let Some(answered) = instance.wake(request)
         && let Ok(answer) = answered.await
     {
         return json(&answer);

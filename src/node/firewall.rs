@@ -98,7 +98,7 @@ impl Firewall {
             FirewallError::Refused(words) if words.contains("No chain") || words.contains("does not exist") => FirewallError::NoHook,
             other => other,
         })?;
-        let rules = rules(&self.pool, &self.forward_chain(), &self.input_chain(), &nameservers);
+        let rules = rules(self.pool, &self.forward_chain(), &self.input_chain(), &nameservers);
         call("iptables-restore", &["-w", "5", "--noflush"], Some(&rules)).await?;
         for (hook, chain) in [("DOCKER-USER", self.forward_chain()), ("INPUT", self.input_chain())] {
             let rule = ["-s", &self.pool.cidr(), "-j", &chain].map(str::to_owned);
@@ -129,7 +129,7 @@ fn refs(words: &[String]) -> Vec<&str> {
 }
 
 /// All rules, in the form that replaces both chains at once.
-fn rules(pool: &Pool, forward: &str, input: &str, nameservers: &[Ipv4Addr]) -> String {
+fn rules(pool: Pool, forward: &str, input: &str, nameservers: &[Ipv4Addr]) -> String {
     let (doors, games) = (pool.each(DOOR_HOST), pool.each(GAME_HOST));
     let mut lines = vec!["*filter".to_owned(), format!(":{forward} - [0:0]"), format!(":{input} - [0:0]")];
     for chain in [forward, input] {
@@ -203,7 +203,7 @@ mod tests {
     #[test]
     fn name_servers_are_let_through_before_their_range_is_closed() {
         let pool = Pool::parse("10.83.0.0/16").unwrap();
-        let text = rules(&pool, "F", "I", &["10.255.255.53".parse().unwrap()]);
+        let text = rules(pool, "F", "I", &["10.255.255.53".parse().unwrap()]);
         let place = |needle: &str| text.find(needle).unwrap_or_else(|| panic!("{needle} in {text}"));
         assert!(place("-A F -d 10.255.255.53 -p udp --dport 53 -j RETURN") < place("-A F -d 10.0.0.0/8 -j DROP"));
         assert!(place("-A F -s 10.83.0.2/255.255.0.7 -d 10.83.0.3/255.255.0.7 -j RETURN") < place("-A F -s 10.83.0.2/255.255.0.7 -j DROP"));

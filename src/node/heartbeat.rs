@@ -5,12 +5,11 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::agent::Agent;
 use super::ctx::{LABEL_PART, LABEL_SERVER};
 use super::docker::{DockerError, Listed};
-use super::instance::Job;
 use super::machine::Meter;
 use super::samples::Meters;
 use crate::model::ids::ServerId;
@@ -19,10 +18,14 @@ use crate::wire::agent::{FromNode, HEARTBEAT_SECS};
 
 /// Longest wait for Docker's list.
 const LIST_WAIT: Duration = Duration::from_secs(4);
+/// Longest wait for the packet filter.
+const FIREWALL_WAIT: Duration = Duration::from_secs(3);
+/// Longest time for all measurements together.
+const MEASURE_WAIT: Duration = Duration::from_secs(2);
 /// Between two looks for networks that nobody knows.
-const NETWORKS_EVERY: Duration = Duration::from_secs(60);
+const NETWORKS_EVERY: Duration = Duration::from_mins(1);
 /// Between two looks at every server, for what a list does not show.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// What a list shows of one server.
 #[derive(Debug, Default, Clone, Copy)]
@@ -68,7 +71,8 @@ impl Heart {
         let agent = Arc::clone(&self.agent);
         let ctx = &agent.ctx;
         let listed = self.list().await;
-        let complete = listed.is_ok();
+        // Without a panel's word it is not known which servers are meant.
+        let complete = listed.is_ok() && ctx.panel().is_some();
         if let Ok(listed) = &listed {
             self.compare(listed);
             self.networks().await;
@@ -76,15 +80,17 @@ impl Heart {
         agent.servers.sweep();
         let data_dir = ctx.config.data_dir.clone();
         let (mut load, disk) = self.meter.load(&data_dir);
-        let firewall = if complete { ctx.firewall.ensure().await.err() } else { None };
         load.trouble = match &listed {
             Err(error) => Some(error.to_string()),
-            Ok(_) => firewall.map(|error| error.to_string()).or(disk),
+            Ok(_) => self.trouble().await.or(disk),
         };
+        let measured_by = Instant::now() + MEASURE_WAIT;
         let mut instances = Vec::new();
         for instance in agent.servers.list() {
             let view = instance.view();
-            let sample = if complete { self.meters.measure(ctx, &instance, &view).await } else { None };
+            // An engine that dawdles costs samples, not the heartbeat.
+            let measure = timeout_at(measured_by, self.meters.measure(ctx, &instance, &view));
+            let sample = if complete { measure.await.unwrap_or_default() } else { None };
             *instance.sample.lock().unwrap_or_else(PoisonError::into_inner) = sample;
             instances.push(instance.report());
         }
@@ -93,6 +99,19 @@ impl Heart {
         let beat = FromNode::Heartbeat { at: ctx.clock.now(), load, complete, instances };
         // A panel that does not listen gets the next one.
         let _taken = ctx.outbox.send_timeout(beat, Duration::from_secs(HEARTBEAT_SECS)).await;
+    }
+
+    /// What keeps servers from being prepared here, beside Docker and the disk.
+    async fn trouble(&self) -> Option<String> {
+        let ctx = &self.agent.ctx;
+        if let Err(error) = ctx.proxy().await {
+            return Some(error.to_string());
+        }
+        match timeout(FIREWALL_WAIT, ctx.firewall.ensure()).await {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some("The packet filter takes very long to answer; see how busy the machine is".to_owned()),
+        }
     }
 
     async fn list(&mut self) -> Result<Vec<Listed>, DockerError> {
@@ -157,7 +176,7 @@ impl Heart {
                 Seen::Unknown => false,
             };
             if !as_known || (everyone && !view.gone) {
-                instance.job(Job::Look);
+                instance.look_soon();
             }
         }
     }

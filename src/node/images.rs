@@ -130,7 +130,7 @@ fn progress_words(reference: &str, progress: PullProgress) -> (String, Option<u8
     }
     let mut text = format!("pulling {reference}: {} of {} layers", progress.layers_done, progress.layers);
     if progress.bytes > 0 {
-        text.push_str(&format!(", {} of {} MB", megabytes(progress.bytes_done), megabytes(progress.bytes)));
+        text = format!("{text}, {} of {} MB", megabytes(progress.bytes_done), megabytes(progress.bytes));
     }
     let percent = (progress.bytes > 0).then(|| progress.bytes_done * 100 / progress.bytes);
     (text, percent.and_then(|percent| u8::try_from(percent.min(100)).ok()))

@@ -82,7 +82,7 @@ impl Meter {
         let Some((total_before, idle_before)) = before else { return 0 };
         let span = total.saturating_sub(total_before);
         let busy = span.saturating_sub(idle.saturating_sub(idle_before));
-        if span == 0 { 0 } else { small(busy * cores() * 1_000 / span) }
+        small((busy * cores() * 1_000).checked_div(span).unwrap_or_default())
     }
 }
 

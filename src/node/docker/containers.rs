@@ -29,6 +29,7 @@ pub struct NewMount {
 
 /// A container to be made. All limits are given: nothing is left to Docker's defaults.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of Docker's own switches")]
 pub struct ContainerPlan {
     /// Its name.
     pub name: String,

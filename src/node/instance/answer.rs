@@ -3,6 +3,7 @@
 use super::worker::Worker;
 use crate::model::ids::CommandId;
 use crate::model::servers::Seen;
+use crate::node::ctx::Ctx;
 use crate::node::error::StepError;
 use crate::node::record::{self, Answer, Intent};
 use crate::wire::agent::EventKind;
@@ -86,7 +87,7 @@ impl Worker {
         let state = self.instance.view().door;
         let Ok(text) = serde_json::to_vec(&state) else { return };
         let path = folder.join(STATE_FILE);
-        let owner = self.ctx.door_owner();
+        let owner = Ctx::door_owner();
         let write = move || record::replace(&path, &text, 0o600, owner, false);
         if let Err(error) = self.ctx.blocking("write the door's state", write).await {
             tracing::warn!(server = %self.record.server, %error, "could not write the door's state");

@@ -12,9 +12,10 @@ mod stop;
 mod worker;
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, mpsc, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use super::ctx::Ctx;
 use super::record::{Folder, Intent, Record};
@@ -28,8 +29,10 @@ use crate::wire::wake::Nonces;
 
 /// Jobs that wait for one server's worker.
 const JOBS_MAX: usize = 64;
+/// Wakes among them: a sidecar that has gone mad leaves room for the panel's commands.
+const WAKES_MAX: usize = 16;
 /// Fresh is what a sidecar reported within this many milliseconds.
-const ACTIVITY_FRESH: i64 = 2 * ACTIVITY_SECS as i64 * SECOND;
+const ACTIVITY_FRESH: i64 = 2 * ACTIVITY_SECS.cast_signed() * SECOND;
 
 /// Something for the worker.
 pub enum Job {
@@ -41,6 +44,8 @@ pub enum Job {
         request: WakeRequest,
         /// For the sidecar.
         reply: oneshot::Sender<WakeAnswer>,
+        /// Its place in the queue.
+        place: OwnedSemaphorePermit,
     },
     /// Something may have changed behind our back.
     Look,
@@ -98,6 +103,11 @@ pub struct Instance {
     pub folder: Folder,
     jobs: mpsc::Sender<Job>,
     queued: Mutex<HashSet<CommandId>>,
+    /// A look waits in the queue: one is enough.
+    look_queued: AtomicBool,
+    /// Commands in the queue that are not about preparing.
+    others_queued: AtomicUsize,
+    wakes: Arc<Semaphore>,
     view: Mutex<View>,
     door_side: Mutex<DoorSide>,
     /// Last measurement.
@@ -124,6 +134,9 @@ impl Instance {
             folder: Folder::new(&ctx.config.data_dir, &server),
             jobs,
             queued: Mutex::default(),
+            look_queued: AtomicBool::new(false),
+            others_queued: AtomicUsize::new(0),
+            wakes: Arc::new(Semaphore::new(WAKES_MAX)),
             view: Mutex::new(first_view(&record)),
             door_side: Mutex::default(),
             sample: Mutex::default(),
@@ -144,18 +157,56 @@ impl Instance {
         if !locked(&self.queued).insert(id.clone()) {
             return false;
         }
+        if !prepares {
+            self.others_queued.fetch_add(1, Ordering::SeqCst);
+        }
         let taken = self.jobs.try_send(Job::Command(command)).is_ok();
         if !taken {
-            locked(&self.queued).remove(&id);
+            self.dequeued(&id, prepares);
         } else if !prepares {
             self.superseded.notify_waiters();
         }
         taken
     }
 
-    /// Takes a job; false: the queue is full or the worker has ended.
-    pub fn job(&self, job: Job) -> bool {
-        self.jobs.try_send(job).is_ok()
+    /// The worker takes this command up; asked again from now on, it is queued again and gets its answer from the record.
+    fn dequeued(&self, id: &CommandId, prepares: bool) {
+        locked(&self.queued).remove(id);
+        if !prepares {
+            self.others_queued.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
+
+    /// Comes when a command waits that is not about preparing.
+    async fn something_else_wanted(&self) {
+        let told = self.superseded.notified();
+        tokio::pin!(told);
+        told.as_mut().enable();
+        if self.others_queued.load(Ordering::SeqCst) == 0 {
+            told.await;
+        }
+    }
+
+    /// Asks the worker to look, soon. One look that waits is enough.
+    pub fn look_soon(&self) {
+        if !self.look_queued.swap(true, Ordering::SeqCst) && self.jobs.try_send(Job::Look).is_err() {
+            self.look_queued.store(false, Ordering::SeqCst);
+        }
+    }
+
+    /// Asks the worker to wake; none: too many wakes wait already.
+    pub fn wake(&self, request: WakeRequest) -> Option<oneshot::Receiver<WakeAnswer>> {
+        let place = Arc::clone(&self.wakes).try_acquire_owned().ok()?;
+        let (reply, answered) = oneshot::channel();
+        self.jobs.try_send(Job::Wake { request, reply, place }).ok()?;
+        Some(answered)
+    }
+
+    /// Asks the worker to take the server away: nobody knows it. Asked again with every heartbeat until it is gone.
+    pub fn orphaned(&self) {
+        if self.jobs.capacity() == JOBS_MAX && self.jobs.try_send(Job::Orphan).is_err() {
+            tracing::debug!(server = %self.server, "an unknown server's worker is busy");
+        }
     }
 
     /// Its worker has ended: nothing is left to do for it.

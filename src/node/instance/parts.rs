@@ -10,7 +10,7 @@ use super::{Players, locked};
 use crate::model::ids::ServerId;
 use crate::model::servers::Seen;
 use crate::node::config::Subnet;
-use crate::node::ctx::{LABEL_PANEL, LABEL_PART, LABEL_REVISION, LABEL_SERVER};
+use crate::node::ctx::{Ctx, LABEL_PANEL, LABEL_PART, LABEL_REVISION, LABEL_SERVER};
 use crate::node::docker::{ContainerPlan, DockerError, NewMount};
 use crate::node::error::StepError;
 use crate::node::record;
@@ -84,6 +84,11 @@ pub fn ids(user: &str) -> Option<(u32, u32)> {
     Some((uid.parse().ok()?, gid.parse().ok()?))
 }
 
+/// All of this machine, in thousandths of a core: Docker refuses a container that is promised more.
+fn machine_millis() -> i64 {
+    std::thread::available_parallelism().ok().and_then(|cores| i64::try_from(cores.get()).ok()).map_or(1_000, |cores| cores * 1_000)
+}
+
 impl Worker {
     pub(super) fn spec(&self) -> Result<InstanceSpec, StepError> {
         self.record.spec.clone().ok_or(StepError::NotPrepared)
@@ -125,7 +130,7 @@ impl Worker {
                 read_only: false,
             }],
             capabilities: spec.capabilities.clone(),
-            nano_cpus: Some(i64::from(spec.cpu_millis) * 1_000_000),
+            nano_cpus: Some(i64::from(spec.cpu_millis).min(machine_millis()) * 1_000_000),
             memory: i64::from(spec.memory_mib) << 20,
             pids: GAME_PIDS,
             read_only: false,
@@ -166,7 +171,7 @@ impl Worker {
             image,
             args: Vec::new(),
             env: Vec::new(),
-            user: Some(self.ctx.door_user()),
+            user: Some(Ctx::door_user()),
             labels: HashMap::new(),
             network: network_name(&spec.server),
             address: subnet.door().to_string(),
@@ -195,7 +200,8 @@ impl Worker {
         match self.ctx.engine.network(&name).await? {
             Some(facts) if facts.subnet == subnet.cidr() => return Ok(()),
             Some(_) => {
-                // Containers hold on to the old network: they are made anew after it.
+                // Containers hold on to the old network: they are made anew after it, and nobody's game is cut off in the middle.
+                self.end_game(None).await?;
                 self.remove_containers().await?;
                 self.ctx.engine.remove_network(&name).await?;
             }
@@ -212,7 +218,7 @@ impl Worker {
     pub(super) async fn write_door_folder(&mut self, spec: &InstanceSpec) -> Result<(), StepError> {
         let config = self.door_config(spec)?;
         let text = serde_json::to_vec(&config).map_err(|error| StepError::Spec(error.to_string()))?;
-        let (folder, owner) = (self.instance.folder.door(), self.ctx.door_owner());
+        let (folder, owner) = (self.instance.folder.door(), Ctx::door_owner());
         let write = move || {
             record::make_private(&folder)?;
             if let Some((uid, gid)) = owner {
@@ -293,9 +299,10 @@ fn port_taken(error: &DockerError) -> Option<StepError> {
         return None;
     }
     let digits = |text: &str| text.chars().take_while(char::is_ascii_digit).collect::<String>();
-    let numbers = words.split(':').map(|part| digits(part.trim_start())).filter(|number| number.parse::<u16>().is_ok_and(|port| port > 0));
+    let mut numbers =
+        words.split(':').map(|part| digits(part.trim_start())).filter(|number| number.parse::<u16>().is_ok_and(|port| port > 0));
     // `... for 0.0.0.0:25001: bind: ...` and `listen tcp 0.0.0.0:25001: bind: ...`: the number after a colon that ends at one.
-    let port = numbers.last().unwrap_or_default();
+    let port = numbers.next_back().unwrap_or_default();
     Some(StepError::PortTaken { port })
 }
 

@@ -1,5 +1,7 @@
 //! Prepare: everything but the running game. Safe to break off anywhere and to do again.
 
+use std::os::unix::fs::MetadataExt;
+
 use super::parts;
 use super::worker::Worker;
 use crate::model::ids::CommandId;
@@ -21,6 +23,8 @@ impl Worker {
         self.save().await?;
         self.ctx.firewall.ensure().await?;
         self.fetch_image(command, spec).await?;
+        let ctx = std::sync::Arc::clone(&self.ctx);
+        let _turn = ctx.turns.acquire().await;
         self.make_data_folder(spec).await?;
         if self.record.intent == Intent::Absent {
             self.record.intent = Intent::Down;
@@ -40,7 +44,7 @@ impl Worker {
     /// A pull can take minutes: a command of another kind ends it. Docker keeps the layers that are there.
     async fn fetch_image(&self, command: &CommandId, spec: &InstanceSpec) -> Result<(), StepError> {
         tokio::select! {
-            () = self.instance.superseded.notified() => Err(StepError::Superseded),
+            () = self.instance.something_else_wanted() => Err(StepError::Superseded),
             fetched = self.ctx.game_image(&self.record.server, command, &spec.image) => fetched,
         }
     }
@@ -48,13 +52,12 @@ impl Worker {
     async fn make_data_folder(&self, spec: &InstanceSpec) -> Result<(), StepError> {
         let (folder, owner) = (self.instance.folder.data(), spec.user.as_deref().and_then(parts::ids));
         let make = move || {
-            if folder.is_dir() {
-                return Ok(());
-            }
             record::make_private(&folder)?;
+            let is = std::fs::symlink_metadata(&folder)?;
             match owner {
-                Some((uid, gid)) => std::os::unix::fs::chown(&folder, Some(uid), Some(gid)),
-                None => Ok(()),
+                // Only the folder itself: what is in it is the game's own affair.
+                Some((uid, gid)) if (is.uid(), is.gid()) != (uid, gid) => std::os::unix::fs::lchown(&folder, Some(uid), Some(gid)),
+                Some(_) | None => Ok(()),
             }
         };
         self.ctx.blocking("make the data folder", make).await

@@ -25,6 +25,8 @@ impl Worker {
             GameIs::Starting if self.waiting.is_some() => return Ok(None),
             GameIs::Starting | GameIs::Down => {}
         }
+        let ctx = std::sync::Arc::clone(&self.ctx);
+        let _turn = ctx.turns.acquire().await;
         self.ctx.firewall.ensure().await?;
         self.ensure_network(&spec).await?;
         self.ensure_door(&spec).await?;
@@ -62,9 +64,7 @@ impl Worker {
         self.record.intent = Intent::Up;
         self.record.exited = None;
         self.record.woken_at = Some(now);
-        self.seen = Seen::Starting { since: now };
-        self.game = GameIs::Starting;
-        self.refresh();
+        self.publish(Seen::Starting { since: now }).await;
         Ok(())
     }
 
@@ -73,7 +73,6 @@ impl Worker {
         if self.waiting.is_some() || self.game == GameIs::Up {
             return;
         }
-        self.write_state().await;
         if let Err(error) = self.save().await {
             tracing::warn!(server = %self.record.server, %error, "could not write the record");
         }

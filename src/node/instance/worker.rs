@@ -89,11 +89,17 @@ impl Worker {
             Turn::Job(None) => return false,
             Turn::Job(Some(Job::Orphan)) => return !self.orphan().await,
             Turn::Job(Some(Job::Command(command))) => {
+                self.instance.dequeued(&command.id, matches!(command.action, Action::PrepareInstance { .. }));
                 self.command(&command).await;
-                super::locked(&self.instance.queued).remove(&command.id);
             }
-            Turn::Job(Some(Job::Wake { request, reply })) => self.wake(&request, reply).await,
+            Turn::Job(Some(Job::Wake { request, reply, place })) => {
+                drop(place);
+                self.wake(&request, reply).await;
+            }
             Turn::Job(Some(Job::Look)) => {
+                self.instance.look_queued.store(false, std::sync::atomic::Ordering::SeqCst);
+                let ctx = Arc::clone(&self.ctx);
+                let _turn = ctx.turns.acquire().await;
                 if let Err(error) = self.look().await {
                     tracing::debug!(server = %self.record.server, %error, "could not look");
                 }
@@ -151,7 +157,11 @@ impl Worker {
     async fn wake(&mut self, request: &WakeRequest, reply: oneshot::Sender<WakeAnswer>) {
         let verdict = self.record.spec.as_ref().map(|spec| spec.wake.clone());
         let started = match (&self.game, self.record.intent, &verdict) {
-            (GameIs::Up | GameIs::Starting, Intent::Up, _) => true,
+            (GameIs::Up | GameIs::Starting, Intent::Up, _) => {
+                // The sidecar asks because nobody answered it: perhaps the game has just ended.
+                self.instance.look_soon();
+                true
+            }
             (_, Intent::Down, Some(Verdict::Allowed)) => {
                 self.tell_wake(request, true);
                 match self.wake_up().await {

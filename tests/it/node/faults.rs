@@ -211,7 +211,9 @@ async fn servers_that_the_panel_does_not_know_go_but_their_data_stay() {
     let stays = docker(&["ps", "-aq", "--filter", &format!("name={stranger}")]);
     docker(&["rm", "-f", &stranger]);
     assert!(!stays.is_empty(), "another panel's container is not touched");
-    let aside = std::fs::read_dir(site.config.data_dir.join("orphans")).unwrap().next().unwrap().unwrap().path();
+    let orphans = site.config.data_dir.join("orphans");
+    let aside = || std::fs::read_dir(&orphans).ok().and_then(|mut all| all.next()).map(|entry| entry.unwrap().path());
+    let aside = site.until("its data aside", |_| aside()).await;
     assert_eq!(std::fs::read_to_string(aside.join("data").join("world")).unwrap(), "precious");
 }
 

@@ -122,5 +122,6 @@ async fn a_game_reaches_the_internet_and_nothing_private() {
     let hook = hooks();
     assert_eq!(hook.len(), 1, "hooked once, however often it was checked: {hook:?}");
     program("iptables", &hook[0].replacen("-A", "-D", 1).split(' ').collect::<Vec<_>>());
+    assert!(reaches(&game, "192.168.231.2", "4000"), "it is the rules that keep the game in");
     site.until("the hook's return", |_| (hooks().len() == 1).then_some(())).await;
 }

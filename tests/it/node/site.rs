@@ -35,6 +35,7 @@ impl Clock for MachineClock {
 }
 
 /// True: this test can run. Otherwise it says its name and what it wants.
+#[expect(clippy::print_stdout, reason = "what is left out has to be said by name")]
 pub fn docker_is_wanted(test: &str) -> bool {
     let wanted = std::env::var_os("ROOST_TEST_DOCKER").is_some() && std::env::var_os("ROOST_PROXY_BINARY").is_some();
     if !wanted {
