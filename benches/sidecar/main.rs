@@ -1,8 +1,16 @@
-//! The sidecar beside HAProxy and nginx stream, on loopback, in one run: a table of medians over interleaved rounds.
+//! The sidecar beside `HAProxy` and nginx stream, on loopback, in one run: a table of medians over interleaved rounds.
 //!
-//! `cargo bench --no-default-features --bench sidecar -- --proxy PATH` with the path of a release build of `roost-proxy`; HAProxy
+//! `cargo bench --no-default-features --bench sidecar -- --proxy PATH` with the path of a release build of `roost-proxy`; `HAProxy`
 //! and nginx with its stream module are taken from the usual places and left out, by name, where they are missing. Only the
 //! standard library is used, so `rustc -O benches/sidecar/main.rs` does as well. Ends with code 1 where a promise is not kept.
+
+#![allow(
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "figures for people, printed and rounded"
+)]
 
 mod game;
 mod held;
@@ -112,7 +120,7 @@ fn table(peers: &[Peer], figures: &[Vec<Figures>], idle: &[u64], after: &[u64]) 
     let mut medians = Vec::new();
     for (index, peer) in peers.iter().enumerate() {
         let row: Vec<f64> = (0..columns.len()).map(|column| median(figures[index].iter().map(|f| f[column]).collect())).collect();
-        let cells: String = row.iter().map(|value| format!("{value:>14.2}")).collect();
+        let cells = row.iter().map(|value| format!("{value:>14.2}")).collect::<Vec<_>>().concat();
         println!("{:<16}{cells}  {:>8}  {:>9}", peer.name, idle[index], after[index]);
         medians.push(row);
     }

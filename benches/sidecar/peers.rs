@@ -1,5 +1,6 @@
-//! Starts the sidecar, HAProxy and nginx before the same games, and ends them.
+//! Starts the sidecar, `HAProxy` and nginx before the same games, and ends them.
 
+use std::fmt::Write;
 use std::fs;
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -122,7 +123,7 @@ fn haproxy(folder: &Path, base: u16, options: &str) -> PathBuf {
         "global\n  maxconn 6000\ndefaults\n  mode tcp\n{options}  timeout connect 5s\n  timeout client 60s\n  timeout server 60s\n"
     );
     for kind in 0..KINDS {
-        text += &format!("listen l{kind}\n  bind {ADDRESS}:{}\n  server s{kind} {ADDRESS}:{}\n", base + kind, BASE + kind);
+        let _ = writeln!(text, "listen l{kind}\n  bind {ADDRESS}:{}\n  server s{kind} {ADDRESS}:{}", base + kind, BASE + kind);
     }
     fs::write(&path, text).expect("configuration");
     path
@@ -136,7 +137,7 @@ fn nginx(folder: &Path, base: u16, module: &Path) -> PathBuf {
         module.display()
     );
     for kind in 0..KINDS {
-        text += &format!("  server {{ listen {ADDRESS}:{}; proxy_pass {ADDRESS}:{}; }}\n", base + kind, BASE + kind);
+        let _ = writeln!(text, "  server {{ listen {ADDRESS}:{}; proxy_pass {ADDRESS}:{}; }}", base + kind, BASE + kind);
     }
     text += "}\n";
     fs::write(&path, text).expect("configuration");

@@ -85,6 +85,7 @@ pub async fn report(gate: Arc<Gate>) {
     let mut reached = true;
     loop {
         let sent = Instant::now();
+        gate.tasks.tidy();
         match gate.report().await {
             Ok(()) if reached => {}
             Ok(()) => gate.log.line(gate.server.as_str(), "agent back", ""),

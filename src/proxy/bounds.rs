@@ -15,7 +15,7 @@ pub const CONNECTS_AT_ONCE: usize = 64;
 /// A game that is said to be up and does not answer for so long is asked for at the agent.
 pub const DOUBT_AFTER: Duration = Duration::from_secs(2);
 /// Longest wait for the answer to a wake request: the agent answers when the container has been started.
-pub const WAKE_ANSWER_WITHIN: Duration = Duration::from_secs(60);
+pub const WAKE_ANSWER_WITHIN: Duration = Duration::from_mins(1);
 /// Longest wait for the answer to an activity report.
 pub const REPORT_ANSWER_WITHIN: Duration = Duration::from_secs(5);
 /// First pause before an agent that is away is asked again; doubled up to [`RETRY_PAUSE_MAX`].
@@ -87,7 +87,7 @@ impl Default for Bounds {
             wakes_per_minute: 10,
             answers_per_second: 10,
             sources: 4_096,
-            session_idle: Duration::from_secs(60),
+            session_idle: Duration::from_mins(1),
             mute: Duration::from_secs(10),
             activity_every: Duration::from_secs(ACTIVITY_SECS),
             pipes: 32,

@@ -108,7 +108,7 @@ impl Gate {
     /// A gate that knows nothing yet.
     pub fn new(parts: Parts) -> Arc<Gate> {
         let Parts { server, agent, state_file, hold, bounds, log, tasks, bench } = parts;
-        let wakes = Sources::new(Duration::from_secs(60), bounds.wakes_per_minute, bounds.sources);
+        let wakes = Sources::new(Duration::from_mins(1), bounds.wakes_per_minute, bounds.sources);
         let seats = Arc::new(Semaphore::new(bounds.connections as usize));
         Arc::new(Gate {
             server,

@@ -31,7 +31,7 @@ const SECRET_BYTES: usize = 32;
 /// Descriptors left for everything but connections.
 const DESCRIPTORS_SPARE: u64 = 256;
 /// Silence on a connection before the kernel asks whether the other side is still there.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
+const KEEPALIVE_IDLE: Duration = Duration::from_mins(1);
 
 /// Why the sidecar cannot start.
 #[derive(Debug, thiserror::Error)]

@@ -57,7 +57,7 @@ mod tests {
 
     #[test]
     fn each_source_has_its_own_limit_and_gets_it_back() {
-        let mut sources = Sources::new(Duration::from_secs(60), 2, 3);
+        let mut sources = Sources::new(Duration::from_mins(1), 2, 3);
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         let start = Instant::now();
         assert!(sources.admit(a, start) && sources.admit(a, start));
@@ -65,12 +65,12 @@ mod tests {
         assert!(sources.admit(b, start));
         assert!(sources.admit("::ffff:10.0.0.2".parse().unwrap(), start));
         assert!(!sources.admit(b, start));
-        assert!(sources.admit(a, start + Duration::from_secs(60)));
+        assert!(sources.admit(a, start + Duration::from_mins(1)));
     }
 
     #[test]
     fn one_network_of_the_new_kind_is_one_source_and_the_table_stays_small() {
-        let mut sources = Sources::new(Duration::from_secs(60), 1, 3);
+        let mut sources = Sources::new(Duration::from_mins(1), 1, 3);
         let now = Instant::now();
         assert!(sources.admit("2001:db8::1".parse().unwrap(), now));
         assert!(!sources.admit("2001:db8::2".parse().unwrap(), now));

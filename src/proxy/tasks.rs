@@ -18,6 +18,11 @@ impl Tasks {
         set.spawn(task)
     }
 
+    /// Lets go of those that have ended, for times when nothing new is run.
+    pub fn tidy(&self) {
+        while self.0.lock().unwrap_or_else(PoisonError::into_inner).try_join_next().is_some() {}
+    }
+
     /// Ends all of them where they stand.
     pub fn end(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).abort_all();

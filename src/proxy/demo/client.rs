@@ -87,7 +87,7 @@ impl Visitor {
     fn greeting(&self) -> String {
         let mut text = format!("{}\r\nYou are {}. /name NAME, /who, /quit\r\n", self.room.motd, self.name);
         for line in lock(&self.room.history).lines() {
-            text.push_str(&format!("| {line}\r\n"));
+            text.extend(["| ", line, "\r\n"]);
         }
         text
     }
@@ -134,5 +134,7 @@ fn free_name(room: &Room, wish: &str) -> String {
     if !taken(wish) {
         return wish.to_owned();
     }
-    (2..).map(|n: u32| format!("{wish}{n}")).find(|name| !taken(name)).unwrap_or_default()
+    // One more number than there are names: one of them is free.
+    let last = names.len() + 2;
+    (2..=last).map(|n| format!("{wish}{n}")).find(|name| !taken(name)).unwrap_or_default()
 }

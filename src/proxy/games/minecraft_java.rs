@@ -98,10 +98,10 @@ fn handshake(inside: &[u8], used: usize) -> Option<Greeting> {
 fn put_number(out: &mut Vec<u8>, value: i32) {
     let mut value = value.cast_unsigned();
     while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
+        out.push(value.to_le_bytes()[0] | 0x80);
         value >>= 7;
     }
-    out.push(value as u8);
+    out.push(value.to_le_bytes()[0]);
 }
 
 /// A packet that holds one text.

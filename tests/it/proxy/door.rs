@@ -23,6 +23,7 @@ use roost::wire::wake::{self, Disbelief, Nonces};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
+use tokio::sync::oneshot;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
@@ -76,11 +77,14 @@ pub struct Door {
     pub game: SocketAddr,
     agent: JoinSet<()>,
     sidecar: JoinSet<()>,
+    stop: Option<oneshot::Sender<()>>,
 }
 
 /// How a door is made.
 pub struct Plan {
     pub protocol: Protocol,
+    /// A second route, over UDP.
+    pub udp_too: bool,
     pub helper: Option<&'static str>,
     pub hold_secs: u32,
     pub bounds: Bounds,
@@ -92,6 +96,7 @@ impl Default for Plan {
     fn default() -> Self {
         Plan {
             protocol: Protocol::Tcp,
+            udp_too: false,
             helper: None,
             hold_secs: 20,
             bounds: Bounds::default(),
@@ -110,7 +115,7 @@ fn own_address() -> SocketAddr {
 }
 
 impl Door {
-    pub async fn open(plan: Plan) -> Door {
+    pub fn open(plan: Plan) -> Door {
         let folder = tempfile::tempdir().unwrap();
         let game = own_address();
         let secret = vec![7; 32];
@@ -127,6 +132,10 @@ impl Door {
         };
         let socket = folder.path().join("agent.sock");
         let state_file = plan.state_file.then(|| folder.path().join("state.json").to_string_lossy().into_owned());
+        let route =
+            |protocol| Route { listen: "127.0.0.1:0".to_owned(), protocol, target: game.to_string(), door: plan.helper.map(str::to_owned) };
+        let mut routes = vec![route(plan.protocol)];
+        routes.extend(plan.udp_too.then(|| route(Protocol::Udp)));
         let config = DoorConfig {
             servers: vec![DoorServer {
                 server: server(),
@@ -134,20 +143,16 @@ impl Door {
                 state_file,
                 secret: hex::encode(&secret),
                 hold_secs: plan.hold_secs,
-                routes: vec![Route {
-                    listen: "127.0.0.1:0".to_owned(),
-                    protocol: plan.protocol,
-                    target: game.to_string(),
-                    door: plan.helper.map(str::to_owned),
-                }],
+                routes,
             }],
         };
         let clock: Arc<dyn Clock> = Arc::new(RealClock);
         let proxy = Proxy::bind(&config, &plan.bounds, &clock, &Log::quiet(Arc::clone(&clock))).unwrap();
         let addresses = proxy.addresses().to_vec();
         let mut sidecar = JoinSet::new();
-        sidecar.spawn(proxy.run(std::future::pending()));
-        let mut door = Door { mind: Arc::new(Mutex::new(mind)), folder, addresses, game, agent: JoinSet::new(), sidecar };
+        let (stop, stopped) = oneshot::channel();
+        sidecar.spawn(proxy.run(async { drop(stopped.await) }));
+        let mut door = Door { mind: Arc::new(Mutex::new(mind)), folder, addresses, game, agent: JoinSet::new(), sidecar, stop: Some(stop) };
         door.set_game(GameIs::Down);
         door.agent_comes();
         door
@@ -184,8 +189,13 @@ impl Door {
         let _ = std::fs::remove_file(self.folder.path().join("agent.sock"));
     }
 
-    pub async fn sidecar_goes(&mut self) {
-        self.sidecar.shutdown().await;
+    /// As SIGTERM does.
+    pub fn tell_sidecar_to_go(&mut self) {
+        self.stop.take().unwrap().send(()).unwrap();
+    }
+
+    pub async fn sidecar_is_gone(&mut self) {
+        timeout(SOON, self.sidecar.join_next()).await.expect("it stays").unwrap().unwrap();
     }
 
     /// A TCP game that sends back what it gets, in upper case, and closes when the client has closed its half.

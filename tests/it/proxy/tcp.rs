@@ -16,7 +16,7 @@ use super::door::{Door, Plan, RealClock, SOON, exchange, rest_of, until};
 
 #[tokio::test]
 async fn a_client_of_a_sleeping_game_is_held_and_served_when_it_is_up() {
-    let door = Door::open(Plan::default()).await;
+    let door = Door::open(Plan::default());
     let mut client = door.connect().await;
     client.write_all(b"hello").await.unwrap();
     door.wakes(1).await;
@@ -35,7 +35,7 @@ async fn a_client_of_a_sleeping_game_is_held_and_served_when_it_is_up() {
 
 #[tokio::test]
 async fn many_held_clients_cause_one_wake_and_are_all_served() {
-    let door = Door::open(Plan::default()).await;
+    let door = Door::open(Plan::default());
     let mut clients: Vec<TcpStream> = Vec::new();
     for n in 0..300 {
         let mut client = door.connect().await;
@@ -56,7 +56,7 @@ async fn many_held_clients_cause_one_wake_and_are_all_served() {
 #[tokio::test]
 async fn a_refused_client_is_closed_cleanly_and_the_agent_is_not_asked_again_at_once() {
     let verdict = Verdict::Refused { reason: "Its owner has run out of credits.".to_owned() };
-    let door = Door::open(Plan { verdict, ..Plan::default() }).await;
+    let door = Door::open(Plan { verdict, ..Plan::default() });
     for _ in 0..5 {
         let mut client = door.connect().await;
         client.write_all(b"hello").await.unwrap();
@@ -67,7 +67,7 @@ async fn a_refused_client_is_closed_cleanly_and_the_agent_is_not_asked_again_at_
 
 #[tokio::test]
 async fn an_agent_that_is_away_is_asked_until_it_is_back() {
-    let mut door = Door::open(Plan::default()).await;
+    let mut door = Door::open(Plan::default());
     door.agent_goes();
     let mut client = door.connect().await;
     client.write_all(b"hello").await.unwrap();
@@ -83,7 +83,7 @@ async fn an_agent_that_is_away_is_asked_until_it_is_back() {
 
 #[tokio::test]
 async fn an_open_connection_does_not_notice_an_agent_that_restarts() {
-    let mut door = Door::open(Plan::default()).await;
+    let mut door = Door::open(Plan::default());
     let _game = door.start_echo().await;
     door.set_game(GameIs::Up);
     let mut client = door.connect().await;
@@ -97,7 +97,7 @@ async fn an_open_connection_does_not_notice_an_agent_that_restarts() {
 
 #[tokio::test]
 async fn a_half_closed_client_gets_the_whole_answer_even_if_it_was_held() {
-    let door = Door::open(Plan::default()).await;
+    let door = Door::open(Plan::default());
     let mut client = door.connect().await;
     client.write_all(b"one question").await.unwrap();
     client.shutdown().await.unwrap();
@@ -108,7 +108,7 @@ async fn a_half_closed_client_gets_the_whole_answer_even_if_it_was_held() {
 
 #[tokio::test]
 async fn a_large_transfer_arrives_whole_both_ways() {
-    let door = Door::open(Plan::default()).await;
+    let door = Door::open(Plan::default());
     let _game = door.start_echo().await;
     door.set_game(GameIs::Up);
     let (mut read, mut write) = door.connect().await.into_split();
@@ -131,8 +131,8 @@ async fn a_large_transfer_arrives_whole_both_ways() {
 
 #[tokio::test]
 async fn activity_is_reported_at_once_when_the_first_comes_and_the_last_goes() {
-    let bounds = Bounds { activity_every: Duration::from_secs(3_600), ..Bounds::default() };
-    let door = Door::open(Plan { bounds, ..Plan::default() }).await;
+    let bounds = Bounds { activity_every: Duration::from_hours(1), ..Bounds::default() };
+    let door = Door::open(Plan { bounds, ..Plan::default() });
     let _game = door.start_echo().await;
     door.set_game(GameIs::Up);
     door.reported("an empty door", |report| report.connections == 0).await;
@@ -147,7 +147,7 @@ async fn activity_is_reported_at_once_when_the_first_comes_and_the_last_goes() {
 #[tokio::test]
 async fn a_client_that_leaves_is_forgotten_and_over_the_limit_is_closed() {
     let bounds = Bounds { connections: 2, ..Bounds::default() };
-    let door = Door::open(Plan { bounds, ..Plan::default() }).await;
+    let door = Door::open(Plan { bounds, ..Plan::default() });
     door.mind().answers = false;
     let (first, _second) = (door.connect().await, door.connect().await);
     door.reported("two", |report| report.connections == 2).await;
@@ -163,7 +163,7 @@ async fn a_client_that_leaves_is_forgotten_and_over_the_limit_is_closed() {
 #[tokio::test]
 async fn one_source_cannot_wake_for_ever() {
     let bounds = Bounds { wakes_per_minute: 2, ..Bounds::default() };
-    let door = Door::open(Plan { bounds, ..Plan::default() }).await;
+    let door = Door::open(Plan { bounds, ..Plan::default() });
     for n in 1..=4 {
         door.set_game(GameIs::Down);
         let client = door.connect().await;
@@ -183,7 +183,7 @@ async fn one_source_cannot_wake_for_ever() {
 
 #[tokio::test]
 async fn a_client_is_let_go_when_the_game_does_not_come_in_time() {
-    let door = Door::open(Plan { hold_secs: 1, ..Plan::default() }).await;
+    let door = Door::open(Plan { hold_secs: 1, ..Plan::default() });
     let mut client = door.connect().await;
     assert!(rest_of(&mut client).await.is_empty());
     assert!(!door.mind().wakes.is_empty());
@@ -191,7 +191,7 @@ async fn a_client_is_let_go_when_the_game_does_not_come_in_time() {
 
 #[tokio::test]
 async fn without_a_state_file_the_answers_say_whether_the_game_is_there() {
-    let door = Door::open(Plan { state_file: false, ..Plan::default() }).await;
+    let door = Door::open(Plan { state_file: false, ..Plan::default() });
     let mut client = door.connect().await;
     door.wakes(1).await;
     let _game = door.start_echo().await;
@@ -200,7 +200,7 @@ async fn without_a_state_file_the_answers_say_whether_the_game_is_there() {
 
 #[tokio::test]
 async fn a_minecraft_list_sees_that_it_sleeps_and_wakes_nobody_and_a_join_wakes() {
-    let door = Door::open(Plan { helper: Some("minecraft-java"), ..Plan::default() }).await;
+    let door = Door::open(Plan { helper: Some("minecraft-java"), ..Plan::default() });
     let hello = |intent: u8| [&[16, 0, 0xff, 5, 9][..], b"localhost", &[0x63, 0xdd, intent]].concat();
     let mut looker = door.connect().await;
     looker.write_all(&[&hello(1)[..], &[1, 0], &[9, 1, 1, 2, 3, 4, 5, 6, 7, 8]].concat()).await.unwrap();
@@ -232,7 +232,7 @@ async fn a_minecraft_list_sees_that_it_sleeps_and_wakes_nobody_and_a_join_wakes(
 #[tokio::test]
 async fn a_refused_minecraft_player_reads_why() {
     let verdict = Verdict::Refused { reason: "Its owner has run out of credits.".to_owned() };
-    let door = Door::open(Plan { helper: Some("minecraft-java"), verdict, ..Plan::default() }).await;
+    let door = Door::open(Plan { helper: Some("minecraft-java"), verdict, ..Plan::default() });
     let mut player = door.connect().await;
     player.write_all(&[&[16, 0, 0xff, 5, 9][..], b"localhost", &[0x63, 0xdd, 2]].concat()).await.unwrap();
     let answer = rest_of(&mut player).await;
@@ -242,7 +242,7 @@ async fn a_refused_minecraft_player_reads_why() {
 
 #[tokio::test]
 async fn a_game_that_went_down_behind_its_agents_back_is_asked_for() {
-    let door = Door::open(Plan::default()).await;
+    let door = Door::open(Plan::default());
     door.set_game(GameIs::Up);
     let mut client = door.connect().await;
     door.wakes(1).await;
@@ -252,7 +252,7 @@ async fn a_game_that_went_down_behind_its_agents_back_is_asked_for() {
 
 #[tokio::test]
 async fn a_request_of_the_sidecar_is_believed_once_and_for_its_own_words_only() {
-    let door = Door::open(Plan::default()).await;
+    let door = Door::open(Plan::default());
     let _client = door.connect().await;
     door.wakes(1).await;
     door.reported("a client", |report| report.connections == 1).await;
@@ -262,4 +262,19 @@ async fn a_request_of_the_sidecar_is_believed_once_and_for_its_own_words_only() 
     assert_eq!(again(&body, RealClock.now()), Err(Disbelief::Replayed));
     assert_eq!(again(&body.replace("\"connections\":1", "\"connections\":0"), RealClock.now()), Err(Disbelief::Forged));
     assert_eq!(again(&body, RealClock.now() + 31_000), Err(Disbelief::Stale));
+}
+
+#[tokio::test]
+async fn told_to_go_it_takes_nobody_new_and_lets_an_open_connection_end() {
+    let mut door = Door::open(Plan::default());
+    let _game = door.start_echo().await;
+    door.set_game(GameIs::Up);
+    let mut client = door.connect().await;
+    assert_eq!(exchange(&mut client, b"before").await, b"BEFORE");
+    door.tell_sidecar_to_go();
+    let address = door.addresses[0];
+    until("a closed port", || std::net::TcpStream::connect(address).is_err().then_some(())).await;
+    assert_eq!(exchange(&mut client, b"last words").await, b"LAST WORDS");
+    drop(client);
+    door.sidecar_is_gone().await;
 }

@@ -8,7 +8,7 @@ use roost::wire::door::GameIs;
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
-use super::door::{Door, Plan, SOON, until};
+use super::door::{Door, Plan, SOON, exchange, until};
 
 fn udp() -> Plan {
     Plan { protocol: Protocol::Udp, ..Plan::default() }
@@ -23,7 +23,7 @@ async fn receive(socket: &UdpSocket) -> Vec<u8> {
 
 #[tokio::test]
 async fn datagrams_are_kept_in_order_while_the_game_wakes() {
-    let door = Door::open(udp()).await;
+    let door = Door::open(udp());
     let client = door.udp_client().await;
     for n in 0..20_u8 {
         client.send(&[n; 9]).await.unwrap();
@@ -43,7 +43,7 @@ async fn datagrams_are_kept_in_order_while_the_game_wakes() {
 
 #[tokio::test]
 async fn each_peer_gets_its_own_answers() {
-    let door = Door::open(udp()).await;
+    let door = Door::open(udp());
     let (_game, _) = door.start_udp().await;
     door.set_game(GameIs::Up);
     let mut clients = Vec::new();
@@ -63,7 +63,7 @@ async fn each_peer_gets_its_own_answers() {
 #[tokio::test]
 async fn what_is_kept_for_a_peer_is_bounded() {
     let bounds = Bounds { datagrams: 3, datagram_bytes: 1_000, sessions: 1, ..Bounds::default() };
-    let door = Door::open(Plan { bounds, ..udp() }).await;
+    let door = Door::open(Plan { bounds, ..udp() });
     let client = door.udp_client().await;
     for size in [400, 500, 200, 50, 60, 70] {
         client.send(&vec![1; size]).await.unwrap();
@@ -84,7 +84,7 @@ async fn what_is_kept_for_a_peer_is_bounded() {
 #[tokio::test]
 async fn a_stream_does_not_undo_the_owners_sleep_and_later_is_a_new_knock() {
     let bounds = Bounds { mute: Duration::from_millis(1_500), ..Bounds::default() };
-    let door = Door::open(Plan { bounds, ..udp() }).await;
+    let door = Door::open(Plan { bounds, ..udp() });
     let (game, _) = door.start_udp().await;
     door.set_game(GameIs::Up);
     let client = door.udp_client().await;
@@ -107,7 +107,7 @@ async fn a_stream_does_not_undo_the_owners_sleep_and_later_is_a_new_knock() {
 #[tokio::test]
 async fn a_silent_peer_is_forgotten() {
     let bounds = Bounds { session_idle: Duration::from_millis(500), ..Bounds::default() };
-    let door = Door::open(Plan { bounds, ..udp() }).await;
+    let door = Door::open(Plan { bounds, ..udp() });
     let (_game, _) = door.start_udp().await;
     door.set_game(GameIs::Up);
     let client = door.udp_client().await;
@@ -121,7 +121,7 @@ async fn a_silent_peer_is_forgotten() {
 
 #[tokio::test]
 async fn a_source_query_is_answered_in_the_games_place_and_anything_else_wakes() {
-    let door = Door::open(Plan { helper: Some("source-query"), ..udp() }).await;
+    let door = Door::open(Plan { helper: Some("source-query"), ..udp() });
     let client = door.udp_client().await;
     let info = b"\xff\xff\xff\xffTSource Engine Query\0";
     client.send(info).await.unwrap();
@@ -137,7 +137,7 @@ async fn a_source_query_is_answered_in_the_games_place_and_anything_else_wakes()
 
 #[tokio::test]
 async fn looks_at_a_running_game_pass_and_are_not_players() {
-    let door = Door::open(Plan { helper: Some("source-query"), ..udp() }).await;
+    let door = Door::open(Plan { helper: Some("source-query"), ..udp() });
     let (_game, _) = door.start_udp().await;
     door.set_game(GameIs::Up);
     let client = door.udp_client().await;
@@ -148,4 +148,21 @@ async fn looks_at_a_running_game_pass_and_are_not_players() {
     client.send(b"join").await.unwrap();
     assert_eq!(receive(&client).await, b"join");
     door.reported("a player", |report| report.sessions == 1).await;
+}
+
+#[tokio::test]
+async fn all_ports_of_a_server_wake_it_once_together() {
+    let door = Door::open(Plan { udp_too: true, ..Plan::default() });
+    door.mind().answers = false;
+    let mut tcp = door.connect().await;
+    door.wakes(1).await;
+    let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    udp.send_to(b"datagram", door.addresses[1]).await.unwrap();
+    door.reported("both", |report| (report.connections, report.sessions) == (1, 1)).await;
+    door.mind().answers = true;
+    let (_tcp_game, (_udp_game, _)) = (door.start_echo().await, door.start_udp().await);
+    assert_eq!(exchange(&mut tcp, b"stream").await, b"STREAM");
+    door.set_game(GameIs::Up);
+    assert_eq!(receive(&udp).await, b"datagram");
+    assert_eq!(door.mind().wakes.len(), 1);
 }
