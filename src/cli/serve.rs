@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::system::SystemClock;
 use crate::domain::{Ctx, Policy, games, nodes, users};
 use crate::engines::docker::{DockerEngine, QUEUE};
-use crate::http::{self, WebSettings};
+use crate::http::{self, Telemetry, WebSettings};
 use crate::model::idleness::Rules;
 use crate::model::ids::NodeId;
 use crate::model::time::{Clock, MINUTE};
@@ -97,7 +98,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
     let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
     greet(&settings, setup.as_deref());
-    let router = http::router(ctx.clone(), web_settings(&settings)).into_make_service_with_connect_info::<SocketAddr>();
+    let router = http::router(ctx.clone(), web_settings(&settings, runner.stop_token())).into_make_service_with_connect_info::<SocketAddr>();
     let stop = runner.stop_token();
     runner.task("http", async move {
         let stopped = stop.clone().cancelled_owned();
@@ -112,13 +113,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn web_settings(settings: &Settings) -> WebSettings {
+fn web_settings(settings: &Settings, stop: CancellationToken) -> WebSettings {
     WebSettings {
         secure_cookies: settings.web.secure_cookies,
         allowed_hosts: settings.web.allowed_hosts.clone(),
         trust_forwarded_for: settings.web.trust_forwarded_for,
         max_body_bytes: settings.web.max_body_bytes,
         backend_url: settings.web.backend_url.clone(),
+        telemetry: Telemetry::default(),
+        stop,
     }
 }
 
