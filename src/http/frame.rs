@@ -25,6 +25,7 @@ pub(super) fn layout_with(web: &Web, actor: &Actor, path: &str, per_hour: Credit
         notice: None,
         path: path.to_owned(),
         demo_credits: web.ctx.policy.demo_top_up,
+        now: web.ctx.clock.now(),
     }
 }
 
@@ -35,7 +36,7 @@ pub(super) fn nobodys(path: &str) -> Layout {
 
 /// For a visitor who is not signed in.
 pub(super) fn visitors(web: &Web, path: &str) -> Layout {
-    Layout { demo_credits: web.ctx.policy.demo_top_up, ..nobodys(path) }
+    Layout { demo_credits: web.ctx.policy.demo_top_up, now: web.ctx.clock.now(), ..nobodys(path) }
 }
 
 /// A notice alone, to take the place of the one on the page.
