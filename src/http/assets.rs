@@ -3,6 +3,8 @@
 //! Pages name a file with the version of the program (`?v=`): such an address is kept for ever. Without it a browser asks
 //! again and is told by the file's hash that nothing has changed.
 
+use std::sync::LazyLock;
+
 use axum::extract::Path;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
@@ -14,7 +16,8 @@ struct Files;
 
 /// Are htmx and its socket extension there? They are fetched when the program is built; without them pages work as plain ones.
 pub(super) fn vendored() -> bool {
-    Files::get("vendor/htmx.min.js").is_some() && Files::get("vendor/ws.min.js").is_some()
+    static THERE: LazyLock<bool> = LazyLock::new(|| Files::get("vendor/htmx.min.js").is_some() && Files::get("vendor/ws.min.js").is_some());
+    *THERE
 }
 
 /// `/static/*`.
