@@ -313,6 +313,9 @@ impl Agent {
                     while let Some(Ok(event)) = events.next().await {
                         let server = event.attributes.get(LABEL_SERVER).and_then(|text| text.parse::<ServerId>().ok());
                         if let Some(instance) = server.and_then(|server| self.servers.get(&server)) {
+                            if event.action == "oom" {
+                                instance.show(|view| view.oom_at = event.at);
+                            }
                             instance.look_soon();
                         }
                     }

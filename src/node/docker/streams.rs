@@ -11,6 +11,7 @@ use futures_util::{Stream, StreamExt};
 use tokio::io::AsyncWriteExt;
 
 use super::{DockerError, Engine};
+use crate::model::time::Millis;
 
 /// Something happened to a container.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub struct ContainerEvent {
     pub action: String,
     /// Labels of the container and facts of the event, as Docker mixes them.
     pub attributes: HashMap<String, String>,
+    /// When, by Docker's clock.
+    pub at: Option<Millis>,
 }
 
 /// One entry of a container's log: a stamp, a space, text, and a line break unless the line goes on in the next entry.
@@ -48,6 +51,7 @@ impl Engine {
         let events = docker.events(Some(options)).map(move |event| match event {
             Ok(said) => Ok(ContainerEvent {
                 action: said.action.unwrap_or_default(),
+                at: said.time_nano.map(|ns| Millis(ns / 1_000_000)),
                 attributes: said.actor.and_then(|actor| actor.attributes).unwrap_or_default(),
             }),
             Err(error) => Err(self.told(error)),

@@ -3,6 +3,8 @@
 //! Asked for at the start, after Docker's events, when a heartbeat finds a difference, and around every command. Docker's word about
 //! the process beats the record; the record says what an end meant.
 
+use std::time::Duration;
+
 use super::parts::{door_name, game_name, network_name};
 use super::worker::Worker;
 use crate::model::servers::Seen;
@@ -11,6 +13,12 @@ use crate::node::docker::Container;
 use crate::node::error::{StepError, ended_words};
 use crate::node::record::{Exit, Intent};
 use crate::wire::agent::EventKind;
+
+/// Exit code of a process that was killed.
+const KILLED: i64 = 137;
+/// How often, and how many times, it is asked whether memory was the reason.
+const OOM_EVERY: Duration = Duration::from_millis(50);
+const OOM_TRIES: u32 = 10;
 
 impl Worker {
     /// Looks, records, shows and tells.
@@ -79,7 +87,10 @@ impl Worker {
             self.publish(if door { Seen::Asleep } else { Seen::Absent }).await;
             return Ok(());
         }
-        let exit = Exit { code: game.exit_code, oom: game.oom, at: game.finished_at.unwrap_or_else(|| self.now()) };
+        let at = game.finished_at.unwrap_or_else(|| self.now());
+        let known = self.record.exited.is_some_and(|exit| exit.at == at && exit.oom);
+        let oom = game.oom || known || self.told_of_memory(game).await;
+        let exit = Exit { code: game.exit_code, oom, at };
         let news = self.record.exited != Some(exit);
         self.record.exited = Some(exit);
         self.publish(Seen::Exited { code: exit.code, oom: exit.oom, at: exit.at }).await;
@@ -91,6 +102,23 @@ impl Worker {
         }
         self.heal_door().await;
         Ok(())
+    }
+
+    /// Docker sometimes notes a process's end before it hears from the kernel why, and then only its event says it, a little later.
+    async fn told_of_memory(&self, game: &Container) -> bool {
+        if game.exit_code != KILLED {
+            return false;
+        }
+        // An end that has been told already is only corrected, not waited for.
+        let told_before = self.record.exited.is_some_and(|exit| Some(exit.at) == game.finished_at);
+        for _ in 0..if told_before { 1 } else { OOM_TRIES } {
+            let told = self.instance.view().oom_at;
+            if told.is_some_and(|at| game.started_at.is_none_or(|started| at >= started)) {
+                return true;
+            }
+            tokio::time::sleep(OOM_EVERY).await;
+        }
+        false
     }
 
     async fn look_absent(&mut self) -> Result<(), StepError> {

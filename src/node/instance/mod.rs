@@ -3,6 +3,7 @@
 //! The handle takes jobs into a bounded queue and shows the last known state without waiting. The worker owns the record.
 
 mod answer;
+mod listens;
 mod look;
 mod parts;
 mod prepare;
@@ -74,6 +75,8 @@ pub struct View {
     pub door_expected: bool,
     /// When the game was last seen alive.
     pub alive_at: Option<Millis>,
+    /// When Docker last told that the kernel ended a process of the game for its memory.
+    pub oom_at: Option<Millis>,
 }
 
 /// What the sidecar said last, and the guard against replays.
@@ -283,5 +286,6 @@ fn first_view(record: &Record) -> View {
         gone,
         door_expected: false,
         alive_at: record.alive_at,
+        oom_at: None,
     }
 }

@@ -258,7 +258,13 @@ impl Worker {
             Err(error) => return Err(error.into()),
         }
         match self.ctx.engine.start(&name).await {
-            Ok(()) => Ok(()),
+            Ok(()) => {
+                // Who is told that it is prepared may knock at once.
+                if let Some(pid) = self.ctx.engine.inspect(&name).await?.and_then(|door| door.pid) {
+                    super::listens::wait(pid, &spec.ports).await;
+                }
+                Ok(())
+            }
             Err(error) => {
                 // Docker leaves half-opened ports with a container that did not start.
                 let _removed = self.ctx.engine.remove(&name).await;
