@@ -1,8 +1,9 @@
 //! Keeps games away from private ranges, from the host and from each other, while the internet stays reachable.
 //!
-//! Two chains of our own, named after the pool, hold all rules; they are replaced as a whole and hooked into Docker's
-//! `DOCKER-USER` (what is passed on) and into `INPUT` (what is meant for the host). Checked again before every start and from time to
-//! time. Programs are called with arguments, never through a shell.
+//! Two chains of our own, named after the pool, hold all rules; they are replaced as a whole and hooked into `FORWARD` (what is passed
+//! on) and `INPUT` (what is meant for the host) of the table `mangle`. Not into Docker's `DOCKER-USER`: Docker takes that chain out and puts
+//! it back whenever a network is made, and a connection that slips through in between stays. Nobody else writes to `mangle`, and it is asked
+//! first. Checked again before every start and from time to time. Programs are called with arguments, never through a shell.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -16,6 +17,8 @@ use tokio::time::Instant;
 
 use super::config::{DOOR_HOST, GAME_HOST, Pool};
 
+/// The table of our rules.
+const TABLE: &str = "mangle";
 /// Ranges that a game has no business in.
 const FORBIDDEN: [&str; 12] = [
     "0.0.0.0/8",
@@ -53,11 +56,6 @@ pub enum FirewallError {
         "The packet filter cannot be set up ({0}). Run the node agent as root, or turn the node's firewall setting off if your site does this itself"
     )]
     Refused(String),
-    /// Docker's hook is not there.
-    #[error(
-        "Docker runs without its packet filter (no chain DOCKER-USER). Start Docker with iptables enabled, or turn the node's firewall setting off if your site does this itself"
-    )]
-    NoHook,
 }
 
 /// The rules of one agent.
@@ -94,17 +92,13 @@ impl Firewall {
             return Ok(());
         }
         *checked = None;
-        call("iptables", &["-w", "5", "-n", "-L", "DOCKER-USER"], None).await.map_err(|error| match error {
-            FirewallError::Refused(words) if words.contains("No chain") || words.contains("does not exist") => FirewallError::NoHook,
-            other => other,
-        })?;
         let rules = rules(self.pool, &self.forward_chain(), &self.input_chain(), &nameservers);
         call("iptables-restore", &["-w", "5", "--noflush"], Some(&rules)).await?;
-        for (hook, chain) in [("DOCKER-USER", self.forward_chain()), ("INPUT", self.input_chain())] {
+        for (hook, chain) in [("FORWARD", self.forward_chain()), ("INPUT", self.input_chain())] {
             let rule = ["-s", &self.pool.cidr(), "-j", &chain].map(str::to_owned);
             let with = |verb: &[&str]| verb.iter().map(|word| (*word).to_owned()).chain(rule.iter().cloned()).collect::<Vec<_>>();
-            if call("iptables", &refs(&with(&["-w", "5", "-C", hook])), None).await.is_err() {
-                call("iptables", &refs(&with(&["-w", "5", "-I", hook, "1"])), None).await?;
+            if call("iptables", &refs(&with(&["-w", "5", "-t", TABLE, "-C", hook])), None).await.is_err() {
+                call("iptables", &refs(&with(&["-w", "5", "-t", TABLE, "-I", hook, "1"])), None).await?;
             }
         }
         *checked = Some((Instant::now(), nameservers));
@@ -114,11 +108,11 @@ impl Firewall {
     /// Takes the rules away again: for the end of a node's life and for tests.
     pub async fn remove(&self) -> Result<(), FirewallError> {
         *self.checked.lock().await = None;
-        for (hook, chain) in [("DOCKER-USER", self.forward_chain()), ("INPUT", self.input_chain())] {
+        for (hook, chain) in [("FORWARD", self.forward_chain()), ("INPUT", self.input_chain())] {
             let pool = self.pool.cidr();
-            while call("iptables", &["-w", "5", "-D", hook, "-s", &pool, "-j", &chain], None).await.is_ok() {}
-            call("iptables", &["-w", "5", "-F", &chain], None).await?;
-            call("iptables", &["-w", "5", "-X", &chain], None).await?;
+            while call("iptables", &["-w", "5", "-t", TABLE, "-D", hook, "-s", &pool, "-j", &chain], None).await.is_ok() {}
+            call("iptables", &["-w", "5", "-t", TABLE, "-F", &chain], None).await?;
+            call("iptables", &["-w", "5", "-t", TABLE, "-X", &chain], None).await?;
         }
         Ok(())
     }
@@ -131,7 +125,7 @@ fn refs(words: &[String]) -> Vec<&str> {
 /// All rules, in the form that replaces both chains at once.
 fn rules(pool: Pool, forward: &str, input: &str, nameservers: &[Ipv4Addr]) -> String {
     let (doors, games) = (pool.each(DOOR_HOST), pool.each(GAME_HOST));
-    let mut lines = vec!["*filter".to_owned(), format!(":{forward} - [0:0]"), format!(":{input} - [0:0]")];
+    let mut lines = vec![format!("*{TABLE}"), format!(":{forward} - [0:0]"), format!(":{input} - [0:0]")];
     for chain in [forward, input] {
         lines.push(format!("-A {chain} -m conntrack --ctstate ESTABLISHED,RELATED -j RETURN"));
     }

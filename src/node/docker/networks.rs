@@ -1,11 +1,15 @@
 //! Networks: one small bridge for each server, with addresses that we name.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 
 use super::{DockerError, Engine};
+
+/// Waits for a network's last container to let go.
+const ENDPOINT_WAITS_MS: [u64; 5] = [50, 100, 200, 400, 800];
 
 /// What Docker says of a network.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,10 +57,17 @@ impl Engine {
 
     /// Removes a network that nobody uses.
     pub async fn remove_network(&self, name: &str) -> Result<(), DockerError> {
-        match self.docker().await?.remove_network(name).await.map_err(|error| self.told(error)) {
-            Err(DockerError::NotFound(_)) | Ok(()) => Ok(()),
-            Err(error) => Err(error),
+        for wait_ms in ENDPOINT_WAITS_MS {
+            match self.docker().await?.remove_network(name).await.map_err(|error| self.told(error)) {
+                Err(DockerError::NotFound(_)) | Ok(()) => return Ok(()),
+                // A container that has just gone may hold on to it a moment longer.
+                Err(error) if error.words().contains("active endpoints") => {
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                }
+                Err(error) => return Err(error),
+            }
         }
+        self.docker().await?.remove_network(name).await.map_err(|error| self.told(error))
     }
 
     /// Names and labels of all networks with this label.

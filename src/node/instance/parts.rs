@@ -2,6 +2,7 @@
 //! the server's id. Making one that is there and right does nothing; one that is wrong is made anew.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -27,6 +28,8 @@ const DOOR_PIDS: i64 = 64;
 const GAME_PIDS: i64 = 512;
 /// A game's log: largest file in bytes, and how many.
 const GAME_LOG: (u64, u32) = (10 << 20, 3);
+/// Waits for what Docker still does for somebody who has gone.
+const UNDER_WAY_MS: [u64; 5] = [50, 100, 200, 400, 800];
 /// A sidecar's log.
 const DOOR_LOG: (u64, u32) = (1 << 20, 2);
 /// Docker's small init, where its package has it.
@@ -208,10 +211,20 @@ impl Worker {
             None => {}
         }
         let labels = self.labels("network", &subnet.cidr());
-        match self.ctx.engine.create_network(&name, &subnet.cidr(), &subnet.gateway().to_string(), labels).await {
-            Err(error) if error.words().contains("overlap") => Err(StepError::RangeTaken { subnet: subnet.cidr() }),
-            other => Ok(other?),
+        for wait_ms in UNDER_WAY_MS {
+            let gateway = subnet.gateway().to_string();
+            match self.ctx.engine.create_network(&name, &subnet.cidr(), &gateway, labels.clone()).await {
+                Err(error) if error.words().contains("overlap") => {
+                    tokio::time::sleep(Duration::from_millis(wait_ms)).await;
+                    // Made by Docker for an agent that was killed while it asked.
+                    if self.ctx.engine.network(&name).await?.is_some_and(|facts| facts.subnet == subnet.cidr()) {
+                        return Ok(());
+                    }
+                }
+                other => return Ok(other?),
+            }
         }
+        Err(StepError::RangeTaken { subnet: subnet.cidr() })
     }
 
     /// Writes what the sidecar is started with; true: something in it changed.
@@ -276,15 +289,24 @@ impl Worker {
     /// The game's container as described, not running unless it was.
     pub(super) async fn ensure_game(&mut self, spec: &InstanceSpec) -> Result<(), StepError> {
         let (plan, revision) = self.game_plan(spec)?;
-        if let Some(game) = self.ctx.engine.inspect(&plan.name).await? {
-            let made = game.labels.get(LABEL_REVISION).cloned();
-            if game.running || made.as_ref() == Some(&revision) {
-                self.game_made = made;
-                return Ok(());
+        let mut made = Err(DockerError::Slow);
+        for wait_ms in UNDER_WAY_MS {
+            if let Some(game) = self.ctx.engine.inspect(&plan.name).await? {
+                let label = game.labels.get(LABEL_REVISION).cloned();
+                if game.running || label.as_ref() == Some(&revision) {
+                    self.game_made = label;
+                    return Ok(());
+                }
+                self.ctx.engine.remove(&plan.name).await?;
             }
-            self.ctx.engine.remove(&plan.name).await?;
+            made = self.ctx.engine.create(&plan).await;
+            match made {
+                // The name is taken though nobody had it: Docker makes it for an agent that was killed while it asked.
+                Err(DockerError::Conflict(_)) => tokio::time::sleep(Duration::from_millis(wait_ms)).await,
+                Ok(()) | Err(_) => break,
+            }
         }
-        self.ctx.engine.create(&plan).await?;
+        made?;
         self.game_made = Some(revision);
         Ok(())
     }

@@ -117,11 +117,17 @@ async fn a_game_reaches_the_internet_and_nothing_private() {
 
     // Somebody flushes the hook: it is put back before the next start.
     let pool = site.config.subnet_pool.clone();
-    let hooks =
-        || program("iptables", &["-S", "DOCKER-USER"]).1.lines().filter(|line| line.contains(&pool)).map(str::to_owned).collect::<Vec<_>>();
+    let hooks = || {
+        program("iptables", &["-t", "mangle", "-S", "FORWARD"])
+            .1
+            .lines()
+            .filter(|line| line.contains(&pool))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
     let hook = hooks();
     assert_eq!(hook.len(), 1, "hooked once, however often it was checked: {hook:?}");
-    program("iptables", &hook[0].replacen("-A", "-D", 1).split(' ').collect::<Vec<_>>());
+    program("iptables", &hook[0].replacen("-A", "-t mangle -D", 1).split(' ').collect::<Vec<_>>());
     assert!(reaches(&game, "192.168.231.2", "4000"), "it is the rules that keep the game in");
     site.until("the hook's return", |_| (hooks().len() == 1).then_some(())).await;
 }
