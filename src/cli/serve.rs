@@ -183,7 +183,7 @@ fn greet(settings: &Settings, setup: Option<&str>) {
     let mut lines = format!("Roost is at {}\n", settings.web.backend_url);
     if let Some(secret) = setup {
         let link = format!("{}/auth/register?setup={secret}", settings.web.backend_url);
-        lines += &format!("There is no admin yet. This link makes the first one, once:\n  {link}\n");
+        lines.extend(["There is no admin yet. This link makes the first one, once:\n  ", &link, "\n"]);
     }
     if settings.credits.demo_top_up {
         lines += "DEMO_TOP_UP is on: everybody can give themselves credits. Only for demonstrations.\n";

@@ -43,11 +43,11 @@ impl Default for Limits {
     }
 }
 
-fn check(limiter: &DefaultKeyedRateLimiter<String>, key: String) -> Result<(), Refusal> {
+fn check(limiter: &DefaultKeyedRateLimiter<String>, key: &String) -> Result<(), Refusal> {
     if limiter.len() > KEYS_MAX {
         limiter.retain_recent();
     }
-    limiter.check_key(&key).map_err(|not_until| {
+    limiter.check_key(key).map_err(|not_until| {
         let wait = not_until.wait_time_from(DefaultClock::default().now());
         Refusal::TooMany { wait_secs: wait.as_secs() + 1 }
     })
@@ -67,17 +67,17 @@ fn network(address: IpAddr) -> String {
 impl Limits {
     /// One more login from here, on this account.
     pub fn login(&self, address: IpAddr, email: &str) -> Result<(), Refusal> {
-        check(&self.login_address, network(address))?;
-        check(&self.login_account, email.to_lowercase())
+        check(&self.login_address, &network(address))?;
+        check(&self.login_account, &email.to_lowercase())
     }
 
     /// One more account from here.
     pub fn register(&self, address: IpAddr) -> Result<(), Refusal> {
-        check(&self.register, network(address))
+        check(&self.register, &network(address))
     }
 
     /// One more console line of this account.
     pub fn console(&self, account: &str) -> Result<(), Refusal> {
-        check(&self.console, account.to_owned())
+        check(&self.console, &account.to_owned())
     }
 }

@@ -67,6 +67,7 @@ pub struct Fields(pub Vec<(String, String)>);
 
 impl Fields {
     /// Adds a message.
+    #[allow(clippy::needless_pass_by_value, reason = "callers pass text, errors and formatted messages alike")]
     pub fn add(&mut self, field: &str, message: impl ToString) {
         self.0.push((field.to_owned(), message.to_string()));
     }

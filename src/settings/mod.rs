@@ -348,7 +348,7 @@ mod tests {
         assert_eq!(settings.node.ports, (25_000, 29_999));
         assert_eq!(settings.node.subnets, 8_192);
         assert_eq!(settings.credits.signup, Credits::whole(100));
-        assert_eq!(settings.life.auto_sleep_every, Duration::from_secs(300));
+        assert_eq!(settings.life.auto_sleep_every, Duration::from_mins(5));
         assert!(!settings.credits.demo_top_up && !settings.web.secure_cookies);
     }
 

@@ -18,7 +18,7 @@ pub const GRACE: Duration = Duration::from_secs(10);
 /// How often servers whose time has come are looked at.
 const DUE_EVERY: Duration = Duration::from_secs(1);
 /// How often what has served its time is forgotten.
-const SWEEP_EVERY: Duration = Duration::from_secs(600);
+const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// Periods that an operator sets.
 #[derive(Debug, Clone, Copy)]

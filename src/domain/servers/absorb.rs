@@ -68,7 +68,7 @@ async fn absorb(
         "The game ended by itself, as if it had been told to.".clone_into(&mut cause.why);
     }
     if woke_itself(ctx, id, report).await? {
-        cause.who = "a player".to_owned();
+        "a player".clone_into(&mut cause.who);
         "Woken by traffic while the panel was away.".clone_into(&mut cause.why);
     }
     let player = cause.who == "a player";

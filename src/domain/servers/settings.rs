@@ -45,7 +45,7 @@ pub async fn change(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, changes: &Chan
     }
     fields.check()?;
     let cause = Cause::new(actor.user.email.clone(), "Settings changed.");
-    let changed = update(ctx, id, &cause, |server, _| {
+    let updated = update(ctx, id, &cause, |server, _| {
         if let Some(name) = &name {
             name.as_str().clone_into(&mut server.name);
         }
@@ -55,5 +55,5 @@ pub async fn change(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, changes: &Chan
         Ok(())
     })
     .await?;
-    changed.ok_or(Refusal::NotFound)
+    updated.ok_or(Refusal::NotFound)
 }
