@@ -16,6 +16,8 @@
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
 
 #[cfg(feature = "panel")]
+pub mod cli;
+#[cfg(feature = "panel")]
 pub mod domain;
 #[cfg(feature = "panel")]
 pub mod engines;

@@ -1,7 +1,8 @@
 //! The sidecar beside `HAProxy` and nginx stream, on loopback, in one run: a table of medians over interleaved rounds.
 //!
 //! `cargo bench --no-default-features --bench sidecar -- --proxy PATH` with the path of a release build of `roost-proxy`; `HAProxy`
-//! and nginx with its stream module are taken from the usual places and left out, by name, where they are missing. Only the
+//! and nginx with its stream module are taken from the usual places and left out, by name, where they are missing. With `--one-core` all
+//! processes share one core: on a small or busy machine, on which cores they meet decides more than what they do. Only the
 //! standard library is used, so `rustc -O benches/sidecar/main.rs` does as well. Ends with code 1 where a promise is not kept.
 
 #![allow(
@@ -52,8 +53,8 @@ fn options() -> Options {
             "--held" => options.held = value().parse().unwrap_or_else(|_| usage()),
             "--bulk-mib" => options.bulk_mib = value().parse().unwrap_or_else(|_| usage()),
             "--report-only" => options.strict = false,
-            // What `cargo bench` adds by itself.
-            "--bench" => {}
+            // What `cargo bench` adds by itself, and what was done before this program was started again.
+            "--bench" | "--one-core" => {}
             _anything_else => usage(),
         }
     }
@@ -61,7 +62,7 @@ fn options() -> Options {
 }
 
 fn usage() -> ! {
-    eprintln!("usage: sidecar [--proxy PATH] [--rounds N] [--held N] [--bulk-mib N] [--report-only]");
+    eprintln!("usage: sidecar [--proxy PATH] [--rounds N] [--held N] [--bulk-mib N] [--one-core] [--report-only]");
     exit(2)
 }
 
@@ -74,8 +75,10 @@ fn main() -> ExitCode {
     // Ten thousand descriptors are needed here; a shell raises the limit and starts this program again.
     if std::env::var_os("BENCH_LIMIT_RAISED").is_none() {
         let program = std::env::current_exe().expect("own path");
+        let one_core = std::env::args().any(|word| word == "--one-core");
+        let line = if one_core { "exec taskset -c 0 \"$0\" \"$@\"" } else { "exec \"$0\" \"$@\"" };
         let raised = Command::new("sh")
-            .args(["-c", "ulimit -n $(ulimit -Hn); exec \"$0\" \"$@\""])
+            .args(["-c", &format!("ulimit -n $(ulimit -Hn); {line}")])
             .arg(program)
             .args(std::env::args().skip(1))
             .env("BENCH_LIMIT_RAISED", "1")

@@ -1,5 +1,6 @@
 //! `roost serve`: the panel, its workers, and a node inside it.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -7,11 +8,12 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::system::SystemClock;
 use crate::domain::{Ctx, Policy, games, nodes, users};
 use crate::engines::docker::{DockerEngine, QUEUE};
-use crate::http::{self, WebSettings};
+use crate::http::{self, Telemetry, WebSettings};
 use crate::model::idleness::Rules;
 use crate::model::ids::NodeId;
 use crate::model::time::{Clock, MINUTE};
@@ -86,18 +88,23 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         let inbox = engine.connect(local.clone());
         embed(&mut runner, &ctx, local, node_config(&settings), clock, inbox);
     }
-    workers::start(&mut runner, &ctx, Periods {
-        reconcile: settings.life.reconcile_every,
-        auto_sleep: settings.life.auto_sleep_every,
-        billing: settings.credits.billing_every,
-    });
+    workers::start(
+        &mut runner,
+        &ctx,
+        Periods {
+            reconcile: settings.life.reconcile_every,
+            auto_sleep: settings.life.auto_sleep_every,
+            billing: settings.credits.billing_every,
+        },
+    );
 
     let listener = tokio::net::TcpListener::bind(&settings.web.listen)
         .await
         .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
     let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
     greet(&settings, setup.as_deref());
-    let router = http::router(ctx.clone(), web_settings(&settings)).into_make_service_with_connect_info::<SocketAddr>();
+    let router =
+        http::router(ctx.clone(), web_settings(&settings, runner.stop_token())).into_make_service_with_connect_info::<SocketAddr>();
     let stop = runner.stop_token();
     runner.task("http", async move {
         let stopped = stop.clone().cancelled_owned();
@@ -112,13 +119,15 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn web_settings(settings: &Settings) -> WebSettings {
+fn web_settings(settings: &Settings, stop: CancellationToken) -> WebSettings {
     WebSettings {
         secure_cookies: settings.web.secure_cookies,
         allowed_hosts: settings.web.allowed_hosts.clone(),
         trust_forwarded_for: settings.web.trust_forwarded_for,
         max_body_bytes: settings.web.max_body_bytes,
         backend_url: settings.web.backend_url.clone(),
+        telemetry: Telemetry::default(),
+        stop,
     }
 }
 
@@ -169,16 +178,17 @@ fn embed(
     });
 }
 
-#[allow(clippy::print_stdout)]
+/// Says where the panel is. Whoever started it may have closed its output; that is no reason to stop.
 fn greet(settings: &Settings, setup: Option<&str>) {
-    println!("Roost is at {}", settings.web.backend_url);
+    let mut lines = format!("Roost is at {}\n", settings.web.backend_url);
     if let Some(secret) = setup {
-        println!("There is no admin yet. This link makes the first one, once:");
-        println!("  {}/auth/register?setup={secret}", settings.web.backend_url);
+        let link = format!("{}/auth/register?setup={secret}", settings.web.backend_url);
+        lines += &format!("There is no admin yet. This link makes the first one, once:\n  {link}\n");
     }
     if settings.credits.demo_top_up {
-        println!("DEMO_TOP_UP is on: everybody can give themselves credits. Only for demonstrations.");
+        lines += "DEMO_TOP_UP is on: everybody can give themselves credits. Only for demonstrations.\n";
     }
+    let _ = std::io::stdout().write_all(lines.as_bytes());
     // Where systemd started the program it learns that the panel is up; elsewhere this does nothing.
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }

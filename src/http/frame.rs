@@ -24,6 +24,7 @@ pub(super) fn layout_with(web: &Web, actor: &Actor, path: &str, per_hour: Credit
         }),
         notice: None,
         path: path.to_owned(),
+        now: web.ctx.clock.now(),
         demo_credits: web.ctx.policy.demo_top_up,
         now: web.ctx.clock.now(),
     }
@@ -36,7 +37,7 @@ pub(super) fn nobodys(path: &str) -> Layout {
 
 /// For a visitor who is not signed in.
 pub(super) fn visitors(web: &Web, path: &str) -> Layout {
-    Layout { demo_credits: web.ctx.policy.demo_top_up, now: web.ctx.clock.now(), ..nobodys(path) }
+    Layout { now: web.ctx.clock.now(), demo_credits: web.ctx.policy.demo_top_up, ..nobodys(path) }
 }
 
 /// A notice alone, to take the place of the one on the page.

@@ -1,7 +1,7 @@
 //! The program killed at random moments: nothing is lost, nothing is doubled.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::Method;
 use roost::model::money::Credits;
@@ -45,7 +45,6 @@ struct Number {
 async fn killed_at_random_moments_nothing_is_lost_or_doubled() {
     let Some(engine) = crate::services::docker("killed_at_random_moments_nothing_is_lost_or_doubled") else { return };
     let mut program = Program::start(&engine, &[("BILLING_INTERVAL", "1s")]);
-    std::fs::write(program.folder.path().join("has-admin"), "").expect("noted");
     let api = Api::register(&program, "ada@example.org").await;
     let mut dice = Dice(0x5eed);
     let mut living: Vec<String> = Vec::new();
@@ -64,8 +63,20 @@ async fn killed_at_random_moments_nothing_is_lost_or_doubled() {
         api.wait_gone(&id, AT_LAST).await;
     }
     nothing_is_left(&program);
+    wait_settled(&program).await;
     program.kill();
     every_run_is_paid_once(&program).await;
+}
+
+/// The last spans are posted by the next tick.
+async fn wait_settled(program: &Program) {
+    let mut db = SqliteConnection::connect(&format!("sqlite://{}", program.database().display())).await.expect("the database opens");
+    let begin = Instant::now();
+    let open = "SELECT COUNT(*) AS number FROM usage WHERE settled <> 1";
+    while sqlx::query_as::<_, Number>(open).fetch_one(&mut db).await.expect("counted").number > 0 {
+        assert!(begin.elapsed() < AT_LAST, "spans are never posted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 fn dice_moment(round: u64) -> u64 {

@@ -5,6 +5,7 @@ mod busybox;
 mod site;
 
 mod console;
+mod engine;
 mod faults;
 mod firewall;
 mod life;

@@ -1,9 +1,8 @@
 //! The real program on a real Docker Engine: started, killed and started again by a test, and left without a trace.
 
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -23,7 +22,6 @@ pub struct Program {
     env: Vec<(String, String)>,
     pub url: String,
     pub folder: tempfile::TempDir,
-    pub setup: Option<String>,
     /// Servers that were made, for the last look at what is left.
     pub made: Arc<Mutex<BTreeSet<String>>>,
 }
@@ -58,8 +56,8 @@ impl Program {
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
         env.extend(more.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
-        let (child, setup) = spawn(&env, folder.path());
-        let program = Program { child, env, url, folder, setup, made: Arc::default() };
+        let child = spawn(&env, folder.path());
+        let program = Program { child, env, url, folder, made: Arc::default() };
         program.wait_up();
         program
     }
@@ -67,8 +65,7 @@ impl Program {
     /// Kills it without a word and starts it again.
     pub fn kill_and_start(&mut self) {
         self.kill();
-        let (child, _) = spawn(&self.env, self.folder.path());
-        self.child = child;
+        self.child = spawn(&self.env, self.folder.path());
         self.wait_up();
     }
 
@@ -96,35 +93,18 @@ impl Program {
     pub fn database(&self) -> PathBuf {
         self.folder.path().join("data/roost.db")
     }
-
-    /// The program's id, for its memory.
-    pub fn pid(&self) -> u32 {
-        self.child.id()
-    }
 }
 
-fn spawn(env: &[(String, String)], folder: &Path) -> (Child, Option<String>) {
+fn spawn(env: &[(String, String)], folder: &Path) -> Child {
     let log = std::fs::OpenOptions::new().create(true).append(true).open(folder.join("log")).expect("a log");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_roost"))
+    Command::new(env!("CARGO_BIN_EXE_roost"))
         .arg("serve")
         .current_dir(folder)
         .envs(env.iter().cloned())
-        .stdout(Stdio::piped())
+        .stdout(log.try_clone().expect("cloned"))
         .stderr(log)
         .spawn()
-        .expect("the program starts");
-    let stdout = child.stdout.take().expect("it has an output");
-    let mut setup = None;
-    for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-        if let Some((_, secret)) = line.split_once("?setup=") {
-            setup = Some(secret.trim().to_owned());
-            break;
-        }
-        if line.starts_with("Roost is at") && setup.is_none() && folder.join("has-admin").exists() {
-            break;
-        }
-    }
-    (child, setup)
+        .expect("the program starts")
 }
 
 impl Drop for Program {

@@ -42,7 +42,7 @@ fn read_until(reader: &mut BufReader<TcpStream>, text: &str) -> String {
 async fn a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_player() {
     let name = "a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_player";
     let (Some(engine), Some(browser)) = (services::docker(name), services::browser(name)) else { return };
-    let program = Program::start(&engine, &[("AUTO_SLEEP_INTERVAL", "2s"), ("AWAKE_MINUTES", "0")]);
+    let program = Program::start(&engine, &[("AUTO_SLEEP_INTERVAL", "2s"), ("AWAKE_MINUTES", "0"), ("BILLING_INTERVAL", "1s")]);
     let window = Window::open(&browser, &program.url, 1280).await;
 
     // An account.

@@ -105,8 +105,8 @@ pub struct Instance {
     queued: Mutex<HashSet<CommandId>>,
     /// A look waits in the queue: one is enough.
     look_queued: AtomicBool,
-    /// Commands in the queue that are not about preparing.
-    others_queued: AtomicUsize,
+    /// Commands in the queue that end a server.
+    ends_queued: AtomicUsize,
     wakes: Arc<Semaphore>,
     view: Mutex<View>,
     door_side: Mutex<DoorSide>,
@@ -114,7 +114,7 @@ pub struct Instance {
     pub sample: Mutex<Option<Sample>>,
     /// The game was started: followers of its log look again.
     pub started: Notify,
-    /// A command of another kind came: a long pull gives up.
+    /// A command came that ends the server: a long pull gives up.
     pub superseded: Notify,
     /// Whoever follows or writes.
     pub console: super::console::Console,
@@ -135,7 +135,7 @@ impl Instance {
             jobs,
             queued: Mutex::default(),
             look_queued: AtomicBool::new(false),
-            others_queued: AtomicUsize::new(0),
+            ends_queued: AtomicUsize::new(0),
             wakes: Arc::new(Semaphore::new(WAKES_MAX)),
             view: Mutex::new(first_view(&record)),
             door_side: Mutex::default(),
@@ -152,37 +152,37 @@ impl Instance {
 
     /// Takes a command; false: it is queued already, or the queue is full (then it is asked again).
     pub fn command(&self, command: Command) -> bool {
-        let prepares = matches!(command.action, Action::PrepareInstance { .. });
+        let ends = ends(&command.action);
         let id = command.id.clone();
         if !locked(&self.queued).insert(id.clone()) {
             return false;
         }
-        if !prepares {
-            self.others_queued.fetch_add(1, Ordering::SeqCst);
+        if ends {
+            self.ends_queued.fetch_add(1, Ordering::SeqCst);
         }
         let taken = self.jobs.try_send(Job::Command(command)).is_ok();
         if !taken {
-            self.dequeued(&id, prepares);
-        } else if !prepares {
+            self.dequeued(&id, ends);
+        } else if ends {
             self.superseded.notify_waiters();
         }
         taken
     }
 
     /// The worker takes this command up; asked again from now on, it is queued again and gets its answer from the record.
-    fn dequeued(&self, id: &CommandId, prepares: bool) {
+    fn dequeued(&self, id: &CommandId, ends: bool) {
         locked(&self.queued).remove(id);
-        if !prepares {
-            self.others_queued.fetch_sub(1, Ordering::SeqCst);
+        if ends {
+            self.ends_queued.fetch_sub(1, Ordering::SeqCst);
         }
     }
 
-    /// Comes when a command waits that is not about preparing.
+    /// Comes when a command waits that ends the server.
     async fn something_else_wanted(&self) {
         let told = self.superseded.notified();
         tokio::pin!(told);
         told.as_mut().enable();
-        if self.others_queued.load(Ordering::SeqCst) == 0 {
+        if self.ends_queued.load(Ordering::SeqCst) == 0 {
             told.await;
         }
     }
@@ -248,6 +248,14 @@ impl Instance {
         let runs = matches!(report.seen, Seen::Running { .. } | Seen::Starting { .. });
         report.sample = locked(&self.sample).filter(|_| runs);
         report
+    }
+}
+
+/// Nobody waits for a pull once the server is to be stopped or destroyed.
+fn ends(action: &Action) -> bool {
+    match action {
+        Action::StopInstance { .. } | Action::DestroyInstance => true,
+        Action::PrepareInstance { .. } | Action::StartInstance => false,
     }
 }
 

@@ -19,6 +19,9 @@ impl Worker {
     /// None: the answer comes when the game does.
     pub(super) async fn start(&mut self, _command: &CommandId) -> Result<Option<Answer>, StepError> {
         let spec = self.spec()?;
+        if !matches!(self.record.intent, Intent::Up | Intent::Down) {
+            return Err(StepError::NotPrepared);
+        }
         self.look().await?;
         match self.game {
             GameIs::Up => return Ok(Some(Answer::Running)),

@@ -89,7 +89,7 @@ impl Worker {
             Turn::Job(None) => return false,
             Turn::Job(Some(Job::Orphan)) => return !self.orphan().await,
             Turn::Job(Some(Job::Command(command))) => {
-                self.instance.dequeued(&command.id, matches!(command.action, Action::PrepareInstance { .. }));
+                self.instance.dequeued(&command.id, super::ends(&command.action));
                 self.command(&command).await;
             }
             Turn::Job(Some(Job::Wake { request, reply, place })) => {

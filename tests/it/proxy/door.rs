@@ -115,6 +115,7 @@ fn own_address() -> SocketAddr {
 }
 
 impl Door {
+    #[allow(clippy::needless_pass_by_value, reason = "a plan is written where it is used, and used once")]
     pub fn open(plan: Plan) -> Door {
         let folder = tempfile::tempdir().unwrap();
         let game = own_address();
