@@ -26,7 +26,6 @@ pub(super) fn layout_with(web: &Web, actor: &Actor, path: &str, per_hour: Credit
         path: path.to_owned(),
         now: web.ctx.clock.now(),
         demo_credits: web.ctx.policy.demo_top_up,
-        now: web.ctx.clock.now(),
     }
 }
 
