@@ -114,6 +114,7 @@ pub(super) async fn wrong_method() -> Problem {
 }
 
 /// For handlers that panicked.
+#[allow(clippy::needless_pass_by_value, reason = "the layer that calls this gives the panic away")]
 pub(super) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned()).or_else(|| panic.downcast_ref::<String>().cloned());
     Problem::internal(format!("a handler panicked: {}", said.unwrap_or_default())).into_response()

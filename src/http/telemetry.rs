@@ -69,11 +69,14 @@ struct Seen {
     seconds: Histogram,
 }
 
+/// By method and status.
+type ByAnswer = HashMap<(u8, u16), Seen>;
+
 struct Inner {
     recorder: PrometheusRecorder,
     handle: PrometheusHandle,
     /// By route, then by method and status: looked up for every request, so nothing is allocated for what is known.
-    known: RwLock<HashMap<String, HashMap<(u8, u16), Seen>>>,
+    known: RwLock<HashMap<String, ByAnswer>>,
 }
 
 /// Counts requests; cheap to clone.

@@ -139,7 +139,7 @@ pub(super) struct Asked(ByField);
 impl Asked {
     /// A value, if it was sent and is text without control characters.
     pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str).filter(|text| !text.chars().any(char::is_control))
+        self.0.get(name).map(String::as_str).filter(|text| !text.contains(char::is_control))
     }
 
     /// A number; none where there is none.
@@ -161,7 +161,7 @@ impl FromRequestParts<Web> for Asked {
 async fn body(request: Request, most: usize) -> Result<Bytes, Problem> {
     let too_large = || Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "");
     to_bytes(request.into_body(), most).await.map_err(|error| {
-        let limit = std::error::Error::source(&error).is_some_and(|source| source.is::<http_body_util::LengthLimitError>());
+        let limit = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if limit { too_large() } else { Problem::new(StatusCode::BAD_REQUEST, "") }
     })
 }

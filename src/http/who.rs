@@ -67,11 +67,17 @@ async fn of_parts(parts: &Parts, web: &Web) -> Result<Option<Known>, Problem> {
     }
 }
 
-/// The token that a request shows; `Some(None)` where it shows something else.
-fn bearer(headers: &HeaderMap) -> Option<Option<&str>> {
-    let value = headers.get(header::AUTHORIZATION)?;
+/// What a request shows of itself.
+enum Shows<'a> {
+    Nothing,
+    Token(&'a str),
+    SomethingElse,
+}
+
+fn shown(headers: &HeaderMap) -> Shows<'_> {
+    let Some(value) = headers.get(header::AUTHORIZATION) else { return Shows::Nothing };
     let token = value.to_str().ok().and_then(|text| text.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
-    Some(token.map(|(_, token)| token.trim()))
+    token.map_or(Shows::SomethingElse, |(_, token)| Shows::Token(token.trim()))
 }
 
 /// Does it show who it is by a header that browsers never send by themselves?
@@ -171,13 +177,13 @@ impl FromRequestParts<Web> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let known = match bearer(&parts.headers) {
-            Some(Some(secret)) => {
+        let known = match shown(&parts.headers) {
+            Shows::Token(secret) => {
                 let actor = tokens::authenticate(&web.ctx, secret).await?;
                 actor.map(|actor| Known { actor, proof: Proof::Token(secret.to_owned()) })
             }
-            Some(None) => None,
-            None => of_parts(parts, web).await?,
+            Shows::SomethingElse => None,
+            Shows::Nothing => of_parts(parts, web).await?,
         };
         known.map(Caller).ok_or_else(|| {
             Problem::new(StatusCode::UNAUTHORIZED, "Send `Authorization: Bearer <token>`. Make a token on your account's page.")

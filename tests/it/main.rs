@@ -2,6 +2,10 @@
 //!
 //! Plain `cargo test` runs what needs no service; `./start.sh test` sets up the services and runs all of it.
 
+mod accounts;
+mod api;
+#[allow(dead_code)]
+mod app;
 mod browser;
 mod catalogue;
 mod fake_node;
@@ -10,7 +14,9 @@ mod node;
 mod pages;
 mod program;
 mod proxy;
+mod rights;
 mod servers;
+mod servers_web;
 #[allow(dead_code, reason = "each function waits for the first test that needs its service")]
 mod services;
 mod story;

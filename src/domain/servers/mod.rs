@@ -54,28 +54,9 @@ pub async fn find(ctx: &Ctx, actor: &Actor, id: &ServerId, right: Right) -> Resu
     }
 }
 
-/// What somebody may do with a server that they see.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Allowed {
-    /// Press its buttons.
-    pub power: bool,
-    /// Type into its console.
-    pub console: bool,
-    /// Change its settings.
-    pub change: bool,
-    /// Delete it.
-    pub delete: bool,
-}
-
-/// What the actor may do with this server.
-pub fn allowed(actor: &Actor, server: &Server) -> Allowed {
-    let may = |right| actor.may(right, &server.owner);
-    Allowed {
-        power: may(Right::PowerServer),
-        console: may(Right::TypeIntoConsole),
-        change: may(Right::ChangeServer),
-        delete: may(Right::DeleteServer),
-    }
+/// May the actor do this with a server that they see? For pages that show only what works.
+pub fn allowed(actor: &Actor, server: &Server, right: Right) -> bool {
+    actor.may(right, &server.owner)
 }
 
 /// How long a phase has lasted before, in milliseconds: the median of what the history, newest first, tells.

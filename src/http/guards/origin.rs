@@ -15,7 +15,7 @@ const ELSEWHERE: &str = "This request did not come from a page of this site. Ope
 /// The host that was asked for, with its port.
 pub(super) fn host(request: &Request) -> Option<&str> {
     let named = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
-    named.or_else(|| request.uri().authority().map(|authority| authority.as_str()))
+    named.or_else(|| request.uri().authority().map(axum::http::uri::Authority::as_str))
 }
 
 /// A host without its port.
@@ -77,6 +77,9 @@ fn strip_default<'a>(scheme: &str, authority: &'a str) -> &'a str {
 mod tests {
     use super::*;
 
+    /// Method, headers, and whether it passes.
+    type Row<'a> = (&'a str, &'a [(&'a str, &'a str)], bool);
+
     fn passes(method: &str, headers: &[(&str, &str)], settings: &WebSettings) -> bool {
         let mut request = axum::http::Request::builder().method(method).uri("/servers/create").header("host", "panel.example:8000");
         for (name, value) in headers {
@@ -89,7 +92,7 @@ mod tests {
     #[test]
     fn what_another_site_sends_is_refused() {
         let settings = WebSettings::default();
-        let table: [(&str, &[(&str, &str)], bool); 16] = [
+        let table: [Row; 16] = [
             ("GET", &[], true),
             ("GET", &[("origin", "https://evil.example")], true),
             ("POST", &[("origin", "http://panel.example:8000")], true),

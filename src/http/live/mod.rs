@@ -39,7 +39,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(65);
 /// Longest wait for a reader to take a message.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
 /// Rights are looked at again at least this often.
-const RIGHTS_EVERY: Duration = Duration::from_secs(60);
+const RIGHTS_EVERY: Duration = Duration::from_mins(1);
 
 /// Who has how many sockets open.
 #[derive(Default)]

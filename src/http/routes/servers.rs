@@ -61,8 +61,8 @@ pub(in crate::http) async fn parts(web: &Web, actor: &Actor, id: &ServerId) -> R
         ));
     };
     let usually = servers::usually(&events, server.life.phase);
-    let may = servers::allowed(actor, &server);
-    let mut head = ServerHead::of(&server, shown, &node.public_host, usually, may.power, !node.online(now), now);
+    let may_act = servers::allowed(actor, &server, Right::PowerServer);
+    let mut head = ServerHead::of(&server, shown, &node.public_host, usually, may_act, !node.online(now), now);
     if server.owner == actor.user.id && actor.user.balance <= Credits::ZERO {
         head.no_wake = Some("You are out of credits, so it cannot wake. Its world is safe.".to_owned());
     }
@@ -86,16 +86,19 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
     let lines = logs::tail(&web.ctx, actor, id, LINES, false).await?;
     let overview = billing::overview(&web.ctx, actor).await?;
     let layout = signed_in.layout_with(web, overview.per_hour);
-    let may = servers::allowed(actor, &parts.server);
-    let settings =
-        parts.game.as_ref().filter(|_| may.change).map(|(game, _)| SettingsForm::of(&parts.server, game, refused.typed, &refused.errors));
+    let may = |right| servers::allowed(actor, &parts.server, right);
+    let settings = parts
+        .game
+        .as_ref()
+        .filter(|_| may(Right::ChangeServer))
+        .map(|(game, _)| SettingsForm::of(&parts.server, game, refused.typed, &refused.errors));
     let (typed, error) = refused.delete.map_or(("", None), |(typed, error)| (typed, Some(error)));
     let plan = parts.game.as_ref().map(|(_, plan)| plan);
-    let delete = may.delete.then(|| DeleteForm::of(loses(&parts.server, plan), typed, error));
+    let delete = may(Right::DeleteServer).then(|| DeleteForm::of(loses(&parts.server, plan), typed, error));
     Ok(ServerPage {
         layout: Layout { notice: refused.notice.or(layout.notice), path: format!("/servers/{id}"), ..layout },
         log: LogLines::whole(&lines, false),
-        may_type: may.console,
+        may_type: may(Right::TypeIntoConsole),
         head: parts.head,
         stats: parts.stats,
         events: parts.events,

@@ -1,0 +1,258 @@
+//! Every route of the site, asked by everybody: nobody, another player, the owner, a viewer, an operator, an admin. A route that is
+//! not in the table fails the test, so that none is added without a thought for who may use it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use reqwest::{Method, StatusCode};
+use roost::domain::{Actor, Policy, servers, tokens, users};
+use roost::http::route_list;
+use roost::model::servers::Wanted;
+use roost::model::time::SECOND;
+use roost::model::users::Role;
+
+use crate::app::{Answer, App, Browser, Program, on_site_with};
+use crate::world::{form, policy};
+
+/// What somebody meets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Meets {
+    /// It is done, or refused for what was asked and not for who asked.
+    Open,
+    /// To the login.
+    Login,
+    /// 401
+    Unknown,
+    /// 403
+    Forbidden,
+    /// 404
+    Nothing,
+}
+use Meets::{Forbidden as F, Login as L, Nothing as N, Open as O, Unknown as U};
+
+/// Method, path, and what nobody, another player, the owner, a viewer, an operator and an admin meet.
+const TABLE: &[(&str, &str, [Meets; 6])] = &[
+    ("GET", "/", [O; 6]),
+    ("GET", "/health", [O; 6]),
+    ("GET", "/ready", [O; 6]),
+    ("GET", "/static/{*path}", [O; 6]),
+    ("GET", "/auth/login", [O; 6]),
+    ("POST", "/auth/login", [O; 6]),
+    ("GET", "/auth/register", [O; 6]),
+    ("POST", "/auth/register", [O; 6]),
+    ("GET", "/dashboard", [L, O, O, O, O, O]),
+    ("GET", "/dashboard/live", [U, O, O, O, O, O]),
+    ("GET", "/servers/create", [L, O, O, O, O, O]),
+    ("POST", "/servers/create", [L, O, O, O, O, O]),
+    ("GET", "/servers/{id}", [L, N, O, O, O, O]),
+    ("GET", "/servers/{id}/live", [U, N, O, O, O, O]),
+    ("GET", "/servers/{id}/logs", [L, N, O, O, O, O]),
+    ("GET", "/servers/{id}/console", [U, N, O, O, O, O]),
+    ("POST", "/servers/{id}/console", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/wake", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/hibernate", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/start", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/stop", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/restart", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/retry", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/settings", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/delete", [L, N, O, F, F, O]),
+    ("GET", "/billing", [L, O, O, O, O, O]),
+    ("POST", "/billing/add-funds", [L, O, O, O, O, O]),
+    ("POST", "/billing/grant", [L, F, F, F, F, O]),
+    ("GET", "/account", [L, O, O, O, O, O]),
+    ("POST", "/account/password", [L, O, O, O, O, O]),
+    ("POST", "/account/tokens", [L, O, O, O, O, O]),
+    ("POST", "/account/tokens/{id}/revoke", [L, N, O, N, N, N]),
+    ("GET", "/nodes", [L, N, N, O, O, O]),
+    ("GET", "/nodes/live", [U, N, N, O, O, O]),
+    ("GET", "/nodes/{id}", [L, N, N, O, O, O]),
+    ("GET", "/metrics", [U, F, F, F, F, O]),
+    ("GET", "/api/openapi.json", [O; 6]),
+    ("GET", "/api/games", [O; 6]),
+    ("GET", "/api/games/{id}/plans", [O; 6]),
+    ("GET", "/api/me", [U, O, O, O, O, O]),
+    ("GET", "/api/servers", [U, O, O, O, O, O]),
+    ("POST", "/api/servers", [U, O, O, O, O, O]),
+    ("GET", "/api/servers/{id}", [U, N, O, O, O, O]),
+    ("PATCH", "/api/servers/{id}", [U, N, O, F, F, O]),
+    ("DELETE", "/api/servers/{id}", [U, N, O, F, F, O]),
+    ("POST", "/api/servers/{id}/start", [U, N, O, F, O, O]),
+    ("POST", "/api/servers/{id}/stop", [U, N, O, F, O, O]),
+    ("POST", "/api/servers/{id}/restart", [U, N, O, F, O, O]),
+    ("POST", "/api/servers/{id}/wake", [U, N, O, F, O, O]),
+    ("POST", "/api/servers/{id}/hibernate", [U, N, O, F, O, O]),
+    ("POST", "/api/servers/{id}/retry", [U, N, O, F, O, O]),
+    ("GET", "/api/servers/{id}/logs", [U, N, O, O, O, O]),
+    ("GET", "/api/servers/{id}/events", [U, N, O, O, O, O]),
+    ("GET", "/api/servers/{id}/stats", [U, N, O, O, O, O]),
+    ("GET", "/api/servers/{id}/console", [U, N, O, O, O, O]),
+    ("GET", "/api/billing", [U, O, O, O, O, O]),
+    ("GET", "/api/billing/transactions", [U, O, O, O, O, O]),
+    ("GET", "/api/nodes", [U, N, N, O, O, O]),
+    ("GET", "/api/nodes/{id}", [U, N, N, O, O, O]),
+    // Last, because whoever asks these has to log in again.
+    ("POST", "/auth/logout", [L, O, O, O, O, O]),
+    ("POST", "/account/logout-everywhere", [L, O, O, O, O, O]),
+];
+
+const WHO: [(&str, Option<Role>); 6] = [
+    ("nobody", None),
+    ("other", Some(Role::Player)),
+    ("owner", Some(Role::Player)),
+    ("viewer", Some(Role::Viewer)),
+    ("operator", Some(Role::Operator)),
+    ("admin", Some(Role::Admin)),
+];
+
+/// Somebody, by session and by token.
+struct Person {
+    browser: Browser,
+    program: Option<Program>,
+}
+
+fn met(status: u16, location: &str) -> Meets {
+    match status {
+        303 if location.starts_with("/auth/login") => Meets::Login,
+        401 => Meets::Unknown,
+        403 => Meets::Forbidden,
+        404 => Meets::Nothing,
+        _ => Meets::Open,
+    }
+}
+
+fn met_answer(answer: &Answer) -> Meets {
+    assert!(!answer.status.is_server_error(), "{}", answer.text);
+    met(answer.status.as_u16(), answer.location())
+}
+
+async fn socket(person: &Person, by_token: bool, path: &str) -> Meets {
+    let opened = match &person.program {
+        Some(program) if by_token => program.socket(path).await,
+        Some(_) | None => person.browser.socket(path).await,
+    };
+    opened.map_or_else(|status| met(status, ""), |_| Meets::Open)
+}
+
+async fn ask(person: &Person, method: &str, path: &str, by_token: bool) -> Meets {
+    if path.ends_with("/live") || (method == "GET" && path.ends_with("/console")) {
+        return socket(person, by_token, path).await;
+    }
+    let verb: Method = method.parse().expect("a method");
+    let answer = match &person.program {
+        Some(program) if by_token => program.ask(verb, path, None).await,
+        Some(_) | None => person.browser.send(verb, path, &[("origin", &person.browser.url)], "").await,
+    };
+    // Logging out leads to the login as well, with a word about it.
+    if matches!(path, "/auth/logout" | "/account/logout-everywhere") && answer.headers.contains_key("set-cookie") {
+        return Meets::Open;
+    }
+    met_answer(&answer)
+}
+
+/// Makes everybody, signed in.
+async fn people(app: &App) -> (Vec<Person>, Vec<Option<Actor>>) {
+    let (mut people, mut actors) = (Vec::new(), Vec::new());
+    for (name, role) in WHO {
+        let email = format!("{name}@example.org");
+        let actor = match role {
+            None => None,
+            Some(Role::Player) => Some(app.world.player(&email).await),
+            Some(role) => Some(app.account(&email, role).await),
+        };
+        let person = match &actor {
+            None => Person { browser: app.browser(), program: None },
+            Some(actor) => Person { browser: app.log_in(&email).await, program: Some(app.program(actor).await) },
+        };
+        people.push(person);
+        actors.push(actor);
+    }
+    (people, actors)
+}
+
+async fn concrete(app: &App, path: &str, owner: &Actor) -> String {
+    let id = if path.contains("/servers/{id}") {
+        servers::create(&app.world.ctx, owner, &form("a")).await.expect("created").id.to_string()
+    } else if path.contains("/tokens/{id}") {
+        tokens::create(&app.world.ctx, owner, "a", 1).await.expect("created").0.id.to_string()
+    } else if path.contains("/nodes/{id}") {
+        "local".to_owned()
+    } else {
+        "demo".to_owned()
+    };
+    path.replace("{id}", &id).replace("{*path}", "roost.css")
+}
+
+#[tokio::test]
+async fn every_route_meets_everybody_as_the_table_says() {
+    let policy = Policy { servers_max: 10_000, ..policy() };
+    on_site_with("every_route_meets_everybody_as_the_table_says", policy, |app| async move {
+        let expected: BTreeMap<(&str, &str), [Meets; 6]> = TABLE.iter().map(|(method, path, row)| ((*method, *path), *row)).collect();
+        let mut wrong = String::new();
+        let routes = route_list();
+        for route in &routes {
+            if !expected.contains_key(&(route.method, route.path)) {
+                let _ = writeln!(wrong, "{} {} is not in the table", route.method, route.path);
+            }
+        }
+        assert_eq!(routes.len(), TABLE.len(), "the table names routes that are not there, or one twice: {wrong}");
+        let (mut people, actors) = people(&app).await;
+        let owner = actors[2].clone().expect("the owner");
+        for (method, path, row) in TABLE {
+            for (n, expected) in row.iter().enumerate() {
+                // Pages are for sessions, the API is for both.
+                for by_token in [false, true] {
+                    let api = path.starts_with("/api/") || *path == "/metrics" || path.ends_with("/live");
+                    if by_token && (!api || n == 0) {
+                        continue;
+                    }
+                    let path = concrete(&app, path, &owner).await;
+                    let met = ask(&people[n], method, &path, by_token).await;
+                    if met != *expected {
+                        let _ = writeln!(wrong, "{method} {path} by {} (token: {by_token}): {met:?} instead of {expected:?}", WHO[n].0);
+                    }
+                }
+                if *path == "/auth/logout" && n > 0 {
+                    people[n].browser = app.log_in(&format!("{}@example.org", WHO[n].0)).await;
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{wrong}");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_is_refused_has_changed_nothing() {
+    on_site_with("what_is_refused_has_changed_nothing", policy(), |app| async move {
+        let (people, actors) = people(&app).await;
+        let owner = actors[2].clone().expect("the owner");
+        let id = servers::create(&app.world.ctx, &owner, &form("zanzibar")).await.expect("created").id;
+        let before = app.world.server(&id).await.expect("there");
+        for person in [&people[0], &people[1], &people[3]] {
+            for action in ["wake", "hibernate", "start", "stop", "restart", "retry", "delete", "settings", "console"] {
+                let fields = [("confirm", "zanzibar"), ("name", "theirs"), ("line", "stop"), ("idle_minutes", "1")];
+                let answer = person.browser.post(&format!("/servers/{id}/{action}"), &fields).await;
+                assert_ne!(met_answer(&answer), Meets::Open, "{action}");
+                assert!(!answer.text.contains("zanzibar"), "{action} tells its name");
+            }
+        }
+        let after = app.world.server(&id).await.expect("there");
+        assert_eq!((after.name.as_str(), after.life.wanted), ("zanzibar", Wanted::Running));
+        assert_eq!(after.life.generation, before.life.generation);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_role_that_is_taken_away_counts_from_the_next_request() {
+    on_site_with("a_role_that_is_taken_away_counts_from_the_next_request", policy(), |app| async move {
+        let eye = app.account("eye@example.org", Role::Viewer).await;
+        let browser = app.log_in("eye@example.org").await;
+        assert_eq!(browser.get("/nodes").await.status, StatusCode::OK);
+        app.world.clock.pass(SECOND);
+        users::log_out_everywhere(&app.world.ctx, &eye).await.expect("ended");
+        assert_eq!(met_answer(&browser.get("/nodes").await), Meets::Login);
+    })
+    .await;
+}
