@@ -38,6 +38,17 @@ fn read_until(reader: &mut BufReader<TcpStream>, text: &str) -> String {
     }
 }
 
+/// Fills the form in and sends it; gives the new server's id.
+async fn make(window: &Window, name: &str) -> String {
+    window.go("/servers/create").await;
+    window.click("a[href^='/servers/create?game=demo']").await;
+    window.fill("input[name=name]", name).await;
+    window.fill("input[name=idle_minutes]", "1").await;
+    window.click("form#form button.warm").await;
+    window.sees("#title", name, SOON).await;
+    window.path().await.trim_start_matches("/servers/").to_owned()
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_player() {
     let name = "a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_player";
@@ -55,12 +66,7 @@ async fn a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_pla
 
     // A server.
     window.click("a[href^='/servers/create']").await;
-    window.click("a[href^='/servers/create?game=demo']").await;
-    window.fill("input[name=name]", "Valley of Echoes").await;
-    window.fill("input[name=idle_minutes]", "1").await;
-    window.click("form#form button.warm").await;
-    window.sees("#title", "Valley of Echoes", SOON).await;
-    let id = window.path().await.trim_start_matches("/servers/").to_owned();
+    let id = make(&window, "Valley of Echoes").await;
     program.made.lock().expect("whole").insert(id.clone());
     window.sees("#head .state", "Awake", AWAKE).await;
     let address = window.text("#head .address code").await;
@@ -75,7 +81,8 @@ async fn a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_pla
     read_until(&mut reader, "good evening");
     window.sees("#stats", "1", SOON).await;
     if let Some(folder) = pictures() {
-        tokio::time::sleep(Duration::from_secs(20)).await;
+        // The charts want a few measurements, and the history of a server that has lived a little.
+        tokio::time::sleep(Duration::from_secs(60)).await;
         window.picture(&folder.join("server.png")).await;
     }
 
@@ -104,6 +111,14 @@ async fn a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_pla
     window.go("/dashboard").await;
     window.sees("main", "Valley of Echoes", SOON).await;
     if let Some(folder) = pictures() {
+        for (name, path) in [("Harbour at Dawn", "hibernate"), ("Night Shift", "stop"), ("Tuesday Crew", "restart")] {
+            let id = make(&window, name).await;
+            program.made.lock().expect("whole").insert(id.clone());
+            window.sees("#head .state", "Awake", AWAKE).await;
+            window.click(&format!("form[action='/servers/{id}/{path}'] button")).await;
+        }
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        window.go("/dashboard").await;
         window.picture(&folder.join("dashboard.png")).await;
     }
 
