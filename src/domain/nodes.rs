@@ -65,8 +65,8 @@ pub async fn of_server(ctx: &Ctx, server: &Server) -> Result<Node, Refusal> {
     nodes::by_id(&ctx.db, &server.node).await?.ok_or(Refusal::NotFound)
 }
 
-/// All nodes, for the addresses of servers that were found already and for how long ago their nodes were heard. At most
-/// [`NODES_FRESH`] old; what this panel itself writes counts at once.
+/// All nodes, for the addresses of servers that were found already and for how long ago their nodes were heard. At most a
+/// second old; what this panel itself writes counts at once.
 pub async fn all(ctx: &Ctx) -> Result<Arc<Vec<Node>>, Refusal> {
     let now = ctx.clock.now();
     let known = ctx.nodes.lock().ok().and_then(|nodes| nodes.clone());
