@@ -14,7 +14,8 @@ use crate::engines::Engine;
 use crate::model::idleness::Rules;
 use crate::model::ids::{PanelId, ServerId, UserId};
 use crate::model::money::Credits;
-use crate::model::time::Clock;
+use crate::model::nodes::Node;
+use crate::model::time::{Clock, Millis};
 use crate::model::users::{Right, Role, User, may};
 use crate::store::Db;
 
@@ -117,6 +118,8 @@ pub struct Ctx {
     pub hasher: Hasher,
     /// What each server's node said last, so that only changes are written. May be lost.
     pub(super) reports: Mutex<HashMap<ServerId, LastReport>>,
+    /// The nodes as they were read last, for the addresses on every page. May be lost.
+    pub(super) nodes: Mutex<Option<(Millis, Arc<Vec<Node>>)>>,
 }
 
 impl Ctx {
@@ -137,6 +140,7 @@ impl Ctx {
             limits: Limits::default(),
             hasher: Hasher::default(),
             reports: Mutex::default(),
+            nodes: Mutex::default(),
         }))
     }
 

@@ -6,6 +6,7 @@ mod accounts;
 mod api;
 #[allow(dead_code)]
 mod app;
+mod billing_web;
 mod browser;
 mod catalogue;
 mod fake_node;

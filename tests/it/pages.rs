@@ -131,8 +131,10 @@ fn faults(html: &str) -> String {
             let _ = writeln!(faults, "{fault}: {element:?}");
         }
     }
-    let count = |tag: &str| elements.iter().filter(|element| element.tag == tag).count();
-    for (tag, times) in [("h1", 1), ("main", 1), ("title", 1), ("script", 3)] {
+    // Scripts of others are named only where they have been fetched.
+    let fetched = |element: &Element| element.get("src").is_some_and(|src| src.starts_with("/static/vendor/"));
+    let count = |tag: &str| elements.iter().filter(|element| element.tag == tag && !fetched(element)).count();
+    for (tag, times) in [("h1", 1), ("main", 1), ("title", 1), ("script", 1)] {
         if count(tag) != times {
             let _ = writeln!(faults, "{} times <{tag}>", count(tag));
         }
@@ -241,7 +243,7 @@ fn the_reader_itself_refuses_what_it_should() {
     let page = |body: &str| {
         format!(
             "<!doctype html><html><head><title>t</title>{}</head><body><main><h1>t</h1>{body}</main></body></html>",
-            "<script src=\"/static/a.js\"></script>".repeat(3)
+            "<script src=\"/static/a.js\"></script>"
         )
     };
     assert_eq!(faults(&page("<p>fine</p>")), "");

@@ -32,6 +32,8 @@ pub struct BillingPage {
     pub top_up: TopUp,
     /// For admins: posted to `/billing/grant`.
     pub grant: Option<GrantForm>,
+    /// Sent along with either form, so that one that is sent twice counts once.
+    pub request: String,
 }
 
 /// A server that costs now.

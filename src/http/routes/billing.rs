@@ -25,6 +25,8 @@ use crate::model::time::Millis;
 
 /// Longest note of a grant, in characters.
 const NOTE_MAX: u32 = 200;
+/// Name of the amount in the grant's form: on a panel for demonstrations an admin's page holds both forms.
+const GRANT_AMOUNT: &str = "grant-amount";
 /// Longest key of an entry, in bytes.
 const KEY_MAX: usize = 128;
 
@@ -77,10 +79,17 @@ fn grant_form(typed: &ByField, errors: &ByField) -> GrantForm {
     let value = |name: &str| typed.get(name).cloned().unwrap_or_default();
     let error = |name: &str| errors.get(name).cloned();
     GrantForm {
-        email: Field::email("email", "E-mail", value("email")).error(error("email")).required(),
-        amount: Field::amount("amount", "Credits", value("amount")).error(error("amount")).required(),
-        note: Field::text("note", "Note", value("note"), NOTE_MAX).error(error("note")),
+        email: Field::email("email", "To whom", value("email")).error(error("email")).required(),
+        amount: Field::amount(GRANT_AMOUNT, "How many", value(GRANT_AMOUNT)).error(error("amount")).required(),
+        note: Field::text("note", "What for", value("note"), NOTE_MAX).error(error("note")),
     }
+}
+
+/// Something that no other form carries.
+fn request_key() -> Result<String, Problem> {
+    let mut bytes = [0_u8; 16];
+    getrandom::fill(&mut bytes).map_err(|error| Problem::internal(format!("the system gives no random bytes: {error}")))?;
+    Ok(hex::encode(bytes))
 }
 
 /// What was refused: the form, what was typed, what was wrong.
@@ -114,7 +123,7 @@ async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, 
     };
     let demo = || {
         let typed = top_up.0.get("amount").cloned().unwrap_or_else(|| "25".to_owned());
-        TopUp::Demo(Field::amount("amount", "Credits", typed).error(top_up.1.get("amount").cloned()).required())
+        TopUp::Demo(Field::amount("amount", "How many", typed).error(top_up.1.get("amount").cloned()).required())
     };
     let full = entries.len() as u64 == PAGE;
     let older = entries.last().filter(|_| full).and_then(|last| serde_urlencoded::to_string([("behind", cursor_of(last))]).ok());
@@ -128,6 +137,7 @@ async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, 
         entries: rows(&entries, &servers, after),
         pager: Pager { newer: behind.map(|_| "/billing".to_owned()), older: older.map(|query| format!("/billing?{query}")) },
         top_up: if ctx.policy.demo_top_up { demo() } else { TopUp::AskAdmin },
+        request: request_key()?,
         grant: billing::may_grant(actor).then(|| grant_form(grant.0, grant.1)),
     })
 }
@@ -150,7 +160,7 @@ pub(super) async fn add_funds(State(web): State<Web>, signed_in: SignedIn, typed
 /// `POST /billing/grant`
 pub(super) async fn grant(State(web): State<Web>, signed_in: SignedIn, typed: Typed) -> Answer {
     let text = |name: &str| typed.text(name);
-    match billing::grant(&web.ctx, signed_in.actor(), text("email"), text("amount"), text("note"), text("request")).await {
+    match billing::grant(&web.ctx, signed_in.actor(), text("email"), text(GRANT_AMOUNT), text("note"), text("request")).await {
         Ok(_) => Ok(go("/billing", Said::CreditsGranted)),
         Err(Refusal::Invalid(fields)) => refused(&web, &signed_in, Refused::Grant(typed.values(), by_field(&fields))).await,
         Err(refusal) => Err(refusal.into()),

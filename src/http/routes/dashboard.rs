@@ -1,5 +1,7 @@
 //! `/dashboard`: somebody's own servers, one card each.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
@@ -39,6 +41,6 @@ pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn) -> Result<
     Ok(page.into_response())
 }
 
-async fn look(web: &Web, signed_in: &SignedIn) -> Result<(Vec<Server>, Vec<Node>), Refusal> {
+async fn look(web: &Web, signed_in: &SignedIn) -> Result<(Vec<Server>, Arc<Vec<Node>>), Refusal> {
     Ok((servers::list(&web.ctx, signed_in.actor()).await?, nodes::all(&web.ctx).await?))
 }

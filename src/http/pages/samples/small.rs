@@ -91,6 +91,7 @@ impl BillingPage {
             pager: Pager { newer: None, older: Some("/billing?before=42".to_owned()) },
             top_up: TopUp::AskAdmin,
             grant: None,
+            request: "0123456789abcdef".to_owned(),
         };
         let field = Field::amount("amount", "How many", "10");
         let mut demo = BillingPage { top_up: TopUp::Demo(field), ..usual.clone() };
