@@ -1,6 +1,7 @@
 //! The integration tests: one program, one file for each noun.
 //!
 //! Plain `cargo test` runs what needs no service; `./start.sh test` sets up the services and runs all of it.
+#![allow(clippy::unwrap_used, reason = "in a test, a step that fails ends the test")]
 
 mod accounts;
 mod api;
