@@ -66,7 +66,7 @@ async fn fill(panel: &Panel) -> Result<String, Failure> {
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let account = [("email", "ada@example.org"), ("password", "correct horse battery")];
     let answer = client.post(format!("{}/auth/register", panel.url)).header("Origin", &panel.url).form(&account).send().await?;
-    let cookie = answer.headers().get_all("set-cookie").iter().filter_map(|value| value.to_str().ok()).next().ok_or("no session")?;
+    let cookie = answer.headers().get_all("set-cookie").iter().find_map(|value| value.to_str().ok()).ok_or("no session")?;
     let cookie = cookie.split(';').next().unwrap_or_default().to_owned();
     let login = client.post(format!("{}/auth/login", panel.url)).json(&json!({"email": account[0].1, "password": account[1].1}));
     let token: serde_json::Value = login.send().await?.json().await?;

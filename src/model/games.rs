@@ -1,6 +1,6 @@
 //! The catalogue: games, their ports, environment, readiness, way to stop, and the plans they come in.
 //!
-//! Read from `seeds/` at start, kept in the database, and copied into every [`crate::wire::InstanceSpec`].
+//! Read from `seeds/` at start, kept in the database, and copied into every `wire::spec::InstanceSpec`.
 
 use std::collections::BTreeMap;
 
@@ -232,7 +232,7 @@ pub struct Game {
     pub name: String,
     /// One or two sentences for the create form.
     pub summary: String,
-    /// How to join, one sentence; `{address}` stands for the address.
+    /// How to join, one sentence; `{address}`, `{host}` and `{port}` stand for the address and its parts.
     pub join_hint: String,
     /// Image reference for the engine. `roost/demo:<version>` is the built-in one and is made, never pulled.
     pub image: String,

@@ -255,7 +255,7 @@ pub struct Server {
     pub idle_minutes: u32,
     /// Rights, phase and step: see [`super::life`].
     pub life: super::life::Life,
-    /// Hash of the [`crate::wire::InstanceSpec`] that the node last confirmed.
+    /// Hash of the `wire::spec::InstanceSpec` that the node last confirmed.
     pub spec_seen: String,
     /// What the node last said.
     pub seen: Seen,

@@ -16,7 +16,7 @@ pub struct NodeConfig {
     pub proxy_binary: PathBuf,
     /// Keep games away from private ranges, the host and each other. Off where the site does that itself.
     pub firewall: bool,
-    /// Docker's address; none: `DOCKER_HOST`, or else [`DEFAULT_SOCKET`].
+    /// Docker's address; none: `DOCKER_HOST`, or else the usual socket.
     pub docker_socket: Option<String>,
     /// Seconds that a sidecar holds a client while the game starts.
     pub hold_secs: u32,

@@ -10,7 +10,7 @@ use crate::browser::{SOON, Window};
 use crate::program::{Api, Program, docker, port};
 use crate::services;
 
-const AWAKE: Duration = Duration::from_secs(60);
+const AWAKE: Duration = Duration::from_mins(1);
 /// One minute of quiet, and the looks around it.
 const ASLEEP: Duration = Duration::from_secs(150);
 
@@ -82,7 +82,8 @@ async fn a_newcomer_makes_a_server_plays_leaves_and_it_sleeps_until_the_next_pla
     window.sees("#stats", "1", SOON).await;
     if let Some(folder) = pictures() {
         // The charts want a few measurements, and the history of a server that has lived a little.
-        tokio::time::sleep(Duration::from_secs(60)).await;
+        tokio::time::sleep(Duration::from_mins(1)).await;
+        window.client.execute("window.scrollTo(0, 0)", Vec::new()).await.expect("scrolled");
         window.picture(&folder.join("server.png")).await;
     }
 

@@ -1,6 +1,6 @@
 //! Servers: seeing them, and the one way in which a row changes.
 //!
-//! [`update`] loads a row, lets its caller change it, asks the rule of life for the next step, and saves row, history,
+//! `update` loads a row, lets its caller change it, asks the rule of life for the next step, and saves row, history,
 //! running spans and outgoing command in one transaction; only then is the command sent. Nothing else writes rows.
 
 mod absorb;

@@ -19,7 +19,7 @@ use super::problem::Problem;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Scripts, styles, images and sockets from here only; no frames around us, no forms to elsewhere.
-const POLICY: &str = "default-src 'self'; connect-src 'self' ws:; img-src 'self'; object-src 'none'; frame-ancestors 'none'; \
+const POLICY: &str = "default-src 'self'; connect-src 'self'; img-src 'self'; object-src 'none'; frame-ancestors 'none'; \
                       form-action 'self'; base-uri 'none'";
 
 /// The checks.

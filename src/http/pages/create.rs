@@ -124,13 +124,13 @@ impl PlanChoice {
     }
 }
 
-/// `1 core`, `1.5 cores`.
+/// `1 core`, `1.5 cores`, `0.25 cores`.
 pub fn cores(millis: u32) -> String {
-    let (whole, tenths) = (millis / 1_000, millis % 1_000 / 100);
-    match (whole, tenths) {
+    let (whole, rest) = (millis / 1_000, millis % 1_000);
+    match (whole, rest) {
         (1, 0) => "1 core".to_owned(),
         (_, 0) => format!("{whole} cores"),
-        (_, _) => format!("{whole}.{tenths} cores"),
+        (_, _) => format!("{whole}.{} cores", format!("{rest:03}").trim_end_matches('0')),
     }
 }
 

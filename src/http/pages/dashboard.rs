@@ -11,7 +11,7 @@ use super::phases::{Action, PhaseView, actions};
 use crate::model::games::Game;
 use crate::model::money::Credits;
 use crate::model::servers::{Phase, Server, Wanted};
-use crate::model::time::{HOUR, Millis};
+use crate::model::time::{HOUR, MINUTE, Millis};
 
 /// `/dashboard`.
 #[derive(Debug, Clone, Template, WebTemplate)]
@@ -167,7 +167,9 @@ fn message(server: &Server) -> String {
     let life = &server.life;
     match (&life.trouble, life.phase) {
         (Some(trouble), _) => trouble.what.clone(),
-        (None, Phase::Running) if server.auto_sleep => format!("Falls asleep after {} quiet minutes.", server.idle_minutes),
+        (None, Phase::Running) if server.auto_sleep => {
+            format!("Falls asleep after {} of quiet.", span(i64::from(server.idle_minutes) * MINUTE))
+        }
         (None, Phase::Running) => "Stays awake until you put it to sleep.".to_owned(),
         (None, Phase::Sleeping) => "Wakes when somebody joins.".to_owned(),
         (None, Phase::Stopped) => "Closed until you start it. Its world is kept.".to_owned(),

@@ -89,6 +89,12 @@ pub struct PortView {
     pub protocol: String,
 }
 
+/// The catalogue's sentence with this server's address in it.
+fn join_hint(hint: &str, address: &str) -> String {
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    hint.replace("{address}", address).replace("{host}", host).replace("{port}", port)
+}
+
 impl ServerHead {
     /// From the row. `usually` is how long the running step took in the past, in milliseconds; `may_act`: this person may use
     /// the buttons; `silent`: the node is offline.
@@ -112,7 +118,7 @@ impl ServerHead {
             }),
             actions: if may_act { actions(life) } else { Vec::new() },
             no_wake: None,
-            join_hint: game.join_hint.replace("{address}", &address),
+            join_hint: join_hint(&game.join_hint, &address),
             address,
             ports: server
                 .ports
