@@ -1,5 +1,6 @@
 //! A real browser, driven as a person would drive it.
 
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -27,6 +28,7 @@ impl Window {
             .arg(format!("--port={port}"))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
+            .process_group(0)
             .spawn()
             .expect("chromedriver starts");
         let options = serde_json::json!({"args": [
@@ -95,7 +97,9 @@ impl Window {
 
 impl Drop for Window {
     fn drop(&mut self) {
-        let _ = self.driver.kill();
+        // The browser is a child of the driver, in its group: it goes with it, whatever became of the test.
+        let group = format!("-{}", self.driver.id());
+        let _ = Command::new("kill").args(["-KILL", "--", &group]).status();
         let _ = self.driver.wait();
     }
 }
