@@ -10,12 +10,14 @@ use super::limits::Limits;
 use super::logs::LogHub;
 use super::nodes::LastReport;
 use super::passwords::Hasher;
+use super::recent::Recent;
 use crate::engines::Engine;
 use crate::model::idleness::Rules;
 use crate::model::ids::{PanelId, ServerId, UserId};
 use crate::model::money::Credits;
 use crate::model::nodes::Node;
-use crate::model::time::{Clock, Millis};
+use crate::model::servers::Server;
+use crate::model::time::Clock;
 use crate::model::users::{Right, Role, User, may};
 use crate::store::Db;
 
@@ -119,7 +121,9 @@ pub struct Ctx {
     /// What each server's node said last, so that only changes are written. May be lost.
     pub(super) reports: Mutex<HashMap<ServerId, LastReport>>,
     /// The nodes as they were read last, for the addresses on every page. May be lost.
-    pub(super) nodes: Mutex<Option<(Millis, Arc<Vec<Node>>)>>,
+    pub(super) nodes: Recent<(), Arc<Vec<Node>>>,
+    /// Servers of somebody, as they were read last. May be lost.
+    pub(super) servers: Recent<UserId, Arc<Vec<Server>>>,
 }
 
 impl Ctx {
@@ -140,7 +144,8 @@ impl Ctx {
             limits: Limits::default(),
             hasher: Hasher::default(),
             reports: Mutex::default(),
-            nodes: Mutex::default(),
+            nodes: Recent::default(),
+            servers: Recent::default(),
         }))
     }
 
@@ -151,6 +156,9 @@ impl Ctx {
 
     /// Tells live pages; nobody listening is fine.
     pub(super) fn tell(&self, change: Change) {
+        if let Change::Server { owner, .. } = &change {
+            self.servers.forget(owner);
+        }
         let _ = self.changes.send(change);
     }
 

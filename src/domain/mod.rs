@@ -11,6 +11,7 @@ pub mod limits;
 pub mod logs;
 pub mod nodes;
 pub mod passwords;
+mod recent;
 pub mod servers;
 pub mod sessions;
 pub mod tokens;

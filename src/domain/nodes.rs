@@ -18,8 +18,6 @@ use crate::wire::agent::{Command, EventKind, FromNode, InstanceReport, ToNode, V
 const NODES_MAX: u64 = 1_000;
 /// Rows of one look.
 const BATCH: u64 = 500;
-/// Nodes are read anew after this, in milliseconds: every page shows their addresses.
-const NODES_FRESH: i64 = SECOND;
 /// A measurement is kept this often for each server, in milliseconds.
 const SAMPLE_EVERY: i64 = 15 * SECOND;
 
@@ -69,27 +67,19 @@ pub async fn of_server(ctx: &Ctx, server: &Server) -> Result<Node, Refusal> {
 /// second old; what this panel itself writes counts at once.
 pub async fn all(ctx: &Ctx) -> Result<Arc<Vec<Node>>, Refusal> {
     let now = ctx.clock.now();
-    let known = ctx.nodes.lock().ok().and_then(|nodes| nodes.clone());
-    if let Some((_, nodes)) = known.filter(|(read_at, _)| now.since(*read_at) < NODES_FRESH) {
-        return Ok(nodes);
-    }
+    let mark = match ctx.nodes.get(&(), now) {
+        Ok(nodes) => return Ok(nodes),
+        Err(mark) => mark,
+    };
     let nodes = Arc::new(nodes::list(&ctx.db, NODES_MAX).await?);
-    if let Ok(mut kept) = ctx.nodes.lock() {
-        *kept = Some((now, nodes.clone()));
-    }
+    ctx.nodes.keep((), nodes.clone(), mark, now);
     Ok(nodes)
-}
-
-fn forget(ctx: &Ctx) {
-    if let Ok(mut kept) = ctx.nodes.lock() {
-        *kept = None;
-    }
 }
 
 /// Makes a node known, by the name that players use for it.
 pub async fn introduce(ctx: &Ctx, id: &NodeId, public_host: &str) -> Result<(), Refusal> {
     nodes::introduce(&ctx.db, id, public_host).await?;
-    forget(ctx);
+    ctx.nodes.forget(&());
     Ok(())
 }
 
@@ -102,7 +92,7 @@ pub async fn receive(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode) -> Result
                 return Ok(());
             }
             nodes::set_specs(&ctx.db, node, &specs).await?;
-            forget(ctx);
+            ctx.nodes.forget(&());
             ctx.tell(Change::Node);
             Ok(())
         }
@@ -168,7 +158,7 @@ async fn heartbeat(ctx: &Arc<Ctx>, id: &NodeId, load: Load, complete: Option<(Mi
         all_reports(ctx, id, instances, now).await?;
     }
     nodes::beat(&ctx.db, id, &load, trouble_since, confirmed_at, now).await?;
-    forget(ctx);
+    ctx.nodes.forget(&());
     if was_away || trouble_since.is_some() != node.trouble_since.is_some() {
         ctx.tell(Change::Node);
     }

@@ -20,6 +20,8 @@ pub use update::Cause;
 pub(super) use absorb::{absorb_event, absorb_report};
 pub(super) use update::update;
 
+use std::sync::Arc;
+
 use super::{Actor, Ctx, Refusal};
 use crate::model::idleness::Sample;
 use crate::model::ids::{NodeId, ServerId};
@@ -37,9 +39,16 @@ pub const HISTORY_PAGE: u64 = 50;
 /// Measurements of one chart.
 const SAMPLES_MAX: u64 = 400;
 
-/// Somebody's own servers, oldest first.
-pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Vec<Server>, Refusal> {
-    Ok(servers::of_owner(&ctx.db, &actor.user.id, LIST_MAX).await?)
+/// Somebody's own servers, oldest first; as fresh as [`Ctx`] keeps them.
+pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Arc<Vec<Server>>, Refusal> {
+    let (owner, now) = (&actor.user.id, ctx.clock.now());
+    let mark = match ctx.servers.get(owner, now) {
+        Ok(servers) => return Ok(servers),
+        Err(mark) => mark,
+    };
+    let servers = Arc::new(servers::of_owner(&ctx.db, owner, LIST_MAX).await?);
+    ctx.servers.keep(owner.clone(), servers.clone(), mark, now);
+    Ok(servers)
 }
 
 /// One server, if the actor may do this with it. Whoever may not even see it is told that it does not exist.

@@ -64,7 +64,7 @@ impl View for Cards {
         if servers.is_empty() {
             return Ok(Some(if moved { format!("{html}{NONE_LEFT}") } else { html }));
         }
-        html.push_str(&Summary::of(&servers, balance, web.ctx.policy.demo_top_up).render().unwrap_or_default());
+        html.push_str(&Summary::of(servers.iter(), balance, web.ctx.policy.demo_top_up).render().unwrap_or_default());
         let nodes = nodes::all(&web.ctx).await?;
         let all = std::mem::take(&mut self.all) || first;
         let changed = std::mem::take(&mut self.changed);

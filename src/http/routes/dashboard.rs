@@ -35,12 +35,12 @@ pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn) -> Result<
     let (servers, nodes) = look(&web, &signed_in).await?;
     let page = Dashboard {
         layout: signed_in.layout_with(&web, per_hour(&servers)),
-        summary: Summary::of(&servers, signed_in.actor().user.balance, web.ctx.policy.demo_top_up),
+        summary: Summary::of(servers.iter(), signed_in.actor().user.balance, web.ctx.policy.demo_top_up),
         cards: cards(&web.ctx, &servers, &nodes),
     };
     Ok(page.into_response())
 }
 
-async fn look(web: &Web, signed_in: &SignedIn) -> Result<(Vec<Server>, Arc<Vec<Node>>), Refusal> {
+async fn look(web: &Web, signed_in: &SignedIn) -> Result<(Arc<Vec<Server>>, Arc<Vec<Node>>), Refusal> {
     Ok((servers::list(&web.ctx, signed_in.actor()).await?, nodes::all(&web.ctx).await?))
 }
