@@ -60,7 +60,7 @@ serve() {
 services() {
   need_rust
   . tests/services/postgres.sh
-  packages "for the tests" chromium chromium-driver postgresql qstat iptables iproute2 curl ca-certificates ||
+  packages "for the tests" chromium chromium-driver postgresql qstat iptables iproute2 busybox-static curl ca-certificates ||
     fail "The tests need the packages above."
   docker_engine || fail "The tests need a Docker Engine."
   command -v docker >/dev/null || packages "for the tests" docker-cli || fail "The tests need Docker's command line client."
