@@ -78,8 +78,8 @@ async fn close_where(db: &Db, server: &ServerId, from: Option<Millis>, but: Opti
     db.run(&update).await.map(drop)
 }
 
-/// Spans of one batch.
-pub const BATCH: i64 = 5_000;
+/// Spans of one batch: few enough that other writers wait for less than a second, and enough that commits do not dominate.
+pub const BATCH: i64 = 20_000;
 
 /// Posts what has come due in one batch of a node's spans: a full hour of those that it has confirmed to run up to
 /// `confirmed_at`, and the rest of those that ended. Gives the number of spans touched; 0 means that all is posted.
