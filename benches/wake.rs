@@ -112,7 +112,7 @@ fn median(mut times: Vec<f64>) -> f64 {
 }
 
 async fn run() -> Result<(), Failure> {
-    let panel = start()?;
+    let mut panel = start()?;
     let api = Api::register(&panel.url).await?;
     let made = api.post("/api/servers", json!({"name": "wake", "game": "demo", "plan": "small"})).await?;
     let id = made["id"].as_str().ok_or("not made")?.to_owned();
@@ -130,7 +130,8 @@ async fn run() -> Result<(), Failure> {
     }
     api.post(&format!("/api/servers/{id}/hibernate"), json!({})).await?;
     api.wait(&id, "sleeping").await?;
-    drop(panel);
+    // The panel ends without a word and its folder stays: the container needs its data.
+    panel.child.kill()?;
 
     let engine = Docker::connect_with_defaults()?;
     let name = format!("roost-{id}-game");
