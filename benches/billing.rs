@@ -4,14 +4,14 @@
 //! `cargo bench --bench billing` prints a table; nothing here fails on a time.
 #![allow(clippy::print_stdout, missing_docs)]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use roost::domain::{Ctx, Policy, billing};
 use roost::engines::fake::FakeEngine;
-use roost::model::idleness::Rules;
-use roost::model::money::Credits;
-use roost::model::time::{Clock, HOUR, MINUTE, Millis};
+use roost::model::time::{Clock, HOUR, Millis};
+use roost::objects::folder::FolderStore;
 use roost::store::Db;
 use sqlx::{Connection, SqliteConnection};
 
@@ -25,20 +25,6 @@ struct Stands(i64);
 impl Clock for Stands {
     fn now(&self) -> Millis {
         Millis(self.0)
-    }
-}
-
-fn policy() -> Policy {
-    Policy {
-        signup_credits: Credits::ZERO,
-        demo_top_up: false,
-        open_registration: true,
-        idle: Rules { cpu_below_permille: 50, awake_at_least: 5 * MINUTE },
-        idle_minutes: 15,
-        ports: (25_000, 29_999),
-        subnets: 8_192,
-        servers_max: 50,
-        token_days_max: 366,
     }
 }
 
@@ -67,7 +53,8 @@ async fn fill(path: &str) -> Result<(), sqlx::Error> {
 
 async fn tick(path: &str) -> Result<(Duration, u64), Box<dyn std::error::Error>> {
     let db = Db::open(&format!("sqlite://{path}")).await?;
-    let ctx = Ctx::new(db, Arc::new(Stands(START + HOUR)), Arc::new(FakeEngine::default()), policy()).await?;
+    let objects = FolderStore::open(&Path::new(path).with_extension("objects"), "", b"bench", Arc::new(Stands(START))).await?;
+    let ctx = Ctx::new(db, Arc::new(objects), Arc::new(Stands(START + HOUR)), Arc::new(FakeEngine::default()), Policy::default()).await?;
     let begin = Instant::now();
     let spans = billing::tick(&ctx).await?;
     let took = begin.elapsed();

@@ -1,12 +1,15 @@
 //! The dashboard of an account with 20 servers at 64 connections, and beside it, in the same run, a bare axum route that renders
-//! the same page from memory: what the web framework and the template cost without us. Then the panel's memory when idle.
+//! the same page from memory: what the web framework and the template cost without us. Then the panel's memory when idle,
+//! and the slowest pages while Docker is gone or the database is locked.
 //!
 //! `cargo bench --bench panel`; needs `wrk` (Debian package). Nothing here fails on a time.
 #![allow(clippy::print_stdout, missing_docs)]
 
+#[allow(dead_code, reason = "each bench needs a part of it")]
+mod site;
+
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use askama::Template;
 use axum::Router;
@@ -14,55 +17,22 @@ use axum::response::Html;
 use axum::routing::get;
 use roost::http::pages::dashboard::Dashboard;
 use serde_json::json;
+use site::{Failure, Panel, median};
 use sqlx::{Connection, SqliteConnection};
 
 const SERVERS: usize = 20;
 const CONNECTIONS: &str = "-c64";
 const ROUNDS: usize = 3;
 const SECONDS: &str = "-d8s";
-const UP_WITHIN: Duration = Duration::from_secs(20);
+const READERS: &str = "-c8";
 
-type Failure = Box<dyn std::error::Error>;
-
-struct Panel {
-    child: Child,
-    url: String,
-    folder: tempfile::TempDir,
+fn database(panel: &Panel) -> String {
+    format!("sqlite://{}", panel.folder.path().join("data/roost.db").display())
 }
 
-impl Drop for Panel {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start() -> Result<Panel, Failure> {
-    let folder = tempfile::tempdir()?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let url = format!("http://127.0.0.1:{port}");
-    let child = Command::new(env!("CARGO_BIN_EXE_roost"))
-        .arg("serve")
-        .current_dir(folder.path())
-        .env("LISTEN", format!("127.0.0.1:{port}"))
-        .env("BACKEND_URL", &url)
-        .env("DATA_DIR", folder.path().join("data"))
-        .env("EMBEDDED_NODE", "false")
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(folder.path().join("log"))?)
-        .spawn()?;
-    let begin = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if begin.elapsed() > UP_WITHIN {
-            return Err("the panel does not come up".into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(Panel { child, url, folder })
-}
-
-/// Makes the account and its servers, awake and asleep in turn; gives the cookie of its session.
-async fn fill(panel: &Panel) -> Result<String, Failure> {
+/// Makes the account and its servers, awake and asleep in turn; gives the cookie of its session and the id of one of them.
+async fn fill(panel: &Panel) -> Result<(String, String), Failure> {
+    let _already = rustls::crypto::ring::default_provider().install_default();
     let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build()?;
     let account = [("email", "ada@example.org"), ("password", "correct horse battery")];
     let answer = client.post(format!("{}/auth/register", panel.url)).header("Origin", &panel.url).form(&account).send().await?;
@@ -71,14 +41,20 @@ async fn fill(panel: &Panel) -> Result<String, Failure> {
     let login = client.post(format!("{}/auth/login", panel.url)).json(&json!({"email": account[0].1, "password": account[1].1}));
     let token: serde_json::Value = login.send().await?.json().await?;
     let token = token["token"].as_str().ok_or("no token")?.to_owned();
+    // A machine with room, heard of just now: no node runs here.
+    let mut db = SqliteConnection::connect(&database(panel)).await?;
+    let now = i64::try_from(std::time::UNIX_EPOCH.elapsed()?.as_millis())?;
+    let specs = r#"{"cpu_millis":64000,"memory_mib":262144,"disk_mib":1000000,"engine":"","system":""}"#;
+    sqlx::query("UPDATE nodes SET seen_at = $1, specs = $2").bind(now).bind(specs).execute(&mut db).await?;
+    let mut last = String::new();
     for n in 0..SERVERS {
         let body = json!({"name": format!("Valley of Echoes {n}"), "game": "demo", "plan": "small"});
         let answer = client.post(format!("{}/api/servers", panel.url)).bearer_auth(&token).json(&body).send().await?;
         if !answer.status().is_success() {
             return Err(format!("a server was not made: {}", answer.text().await?).into());
         }
+        answer.json::<serde_json::Value>().await?["id"].as_str().unwrap_or_default().clone_into(&mut last);
     }
-    let mut db = SqliteConnection::connect(&format!("sqlite://{}", panel.folder.path().join("data/roost.db").display())).await?;
     for (phase, wanted, odd) in [("running", "running", 1), ("sleeping", "asleep", 0)] {
         let seen = if phase == "running" { r#"{"state":"running","since":1}"# } else { r#"{"state":"asleep"}"# };
         sqlx::query("UPDATE servers SET phase = $1, wanted = $2, seen = $3, doing = NULL, players = 3, due_at = 9223372036854775807 WHERE rowid % 2 = $4")
@@ -90,7 +66,7 @@ async fn fill(panel: &Panel) -> Result<String, Failure> {
             .await?;
     }
     db.close().await?;
-    Ok(cookie)
+    Ok((cookie, last))
 }
 
 /// Requests a second and the 99th percentile in milliseconds, as `wrk` tells them.
@@ -102,15 +78,19 @@ fn load(url: &str, cookie: &str) -> Result<(f64, f64), Failure> {
     }
     let after = |label: &str| said.lines().find_map(|line| line.trim().strip_prefix(label).map(|rest| rest.trim().to_owned()));
     let rate = after("Requests/sec:").ok_or("no rate")?.parse()?;
-    let worst = after("99%").ok_or("no percentile")?;
-    let worst = match worst.strip_suffix("ms") {
-        Some(ms) => ms.parse()?,
-        None => match worst.strip_suffix("us") {
-            Some(us) => us.parse::<f64>()? / 1_000.0,
-            None => worst.trim_end_matches('s').parse::<f64>()? * 1_000.0,
-        },
+    Ok((rate, milliseconds(&after("99%").ok_or("no percentile")?)?))
+}
+
+/// Reads `1.23ms`, `820us`, `1.02s`.
+fn milliseconds(text: &str) -> Result<f64, Failure> {
+    let factor = if text.ends_with("ms") {
+        1.0
+    } else if text.ends_with("us") {
+        0.001
+    } else {
+        1_000.0
     };
-    Ok((rate, worst))
+    Ok(text.trim_end_matches(char::is_alphabetic).parse::<f64>()? * factor)
 }
 
 /// The dashboard with 20 cards, out of the samples that the page's own tests render.
@@ -146,18 +126,61 @@ fn pss_mib(pid: u32) -> Result<f64, Failure> {
     Ok(kib / 1_024.0)
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
+/// The slowest page in milliseconds, of a few readers at once: `wrk` tells it as the last percentile.
+fn slowest(url: &str, cookie: &str) -> Result<(f64, f64), Failure> {
+    let output = Command::new("wrk").args(["-t1", READERS, SECONDS, "--latency", "-H", &format!("Cookie: {cookie}"), url]).output()?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if said.contains("Non-2xx") {
+        return Err(format!("not every answer was a page:\n{said}").into());
+    }
+    let worst = said.lines().find_map(|line| line.trim().strip_prefix("Latency").map(str::trim)).ok_or("no latency")?;
+    let slowest = worst.split_whitespace().nth(2).ok_or("no slowest")?;
+    let p99 = said.lines().find_map(|line| line.trim().strip_prefix("99%").map(str::trim)).ok_or("no percentile")?;
+    Ok((milliseconds(p99)?, milliseconds(slowest)?))
+}
+
+/// What is wrong while pages are read.
+struct Fault {
+    what: &'static str,
+    settings: &'static [(&'static str, &'static str)],
+    /// Somebody else writes into the database and does not end.
+    locked: bool,
+}
+
+const FAULTS: [Fault; 4] = [
+    Fault { what: "nothing is wrong", settings: &[("EMBEDDED_NODE", "false")], locked: false },
+    Fault { what: "Docker is gone", settings: &[("DOCKER_HOST", "unix:///nowhere/docker.sock")], locked: false },
+    Fault { what: "database locked", settings: &[("EMBEDDED_NODE", "false")], locked: true },
+    Fault { what: "both", settings: &[("DOCKER_HOST", "unix:///nowhere/docker.sock")], locked: true },
+];
+
+/// Pages while something is broken, beside the same pages while nothing is.
+async fn faults() -> Result<(), Failure> {
+    println!("pages under faults, 8 readers: 99th percentile and slowest in ms   (aim: none slower than 100)");
+    for fault in FAULTS {
+        let whole = Panel::start(&[("EMBEDDED_NODE", "false")])?;
+        let (cookie, server) = fill(&whole).await?;
+        let panel = whole.again(fault.settings)?;
+        let mut lock = SqliteConnection::connect(&database(&panel)).await?;
+        if fault.locked {
+            sqlx::query("BEGIN IMMEDIATE").execute(&mut lock).await?;
+        }
+        let dashboard = slowest(&format!("{}/dashboard", panel.url), &cookie)?;
+        let detail = slowest(&format!("{}/servers/{server}", panel.url), &cookie)?;
+        println!("  {:<18} dashboard {:6.1} {:6.1}   server {:6.1} {:6.1}", fault.what, dashboard.0, dashboard.1, detail.0, detail.1);
+        lock.close().await?;
+    }
+    Ok(())
 }
 
 fn main() -> Result<(), Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let panel = start()?;
+    let panel = Panel::start(&[("EMBEDDED_NODE", "false")])?;
     let idle = pss_mib(panel.child.id())?;
-    let cookie = runtime.block_on(fill(&panel))?;
+    let (cookie, _) = runtime.block_on(fill(&panel))?;
     let peer = runtime.block_on(bare())?;
     let bytes = runtime.block_on(async {
+        let _already = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
         let ours = client.get(format!("{}/dashboard", panel.url)).header("Cookie", &cookie).send().await?.text().await?.len();
         let bare = client.get(format!("{peer}/dashboard")).send().await?.text().await?.len();
@@ -178,5 +201,6 @@ fn main() -> Result<(), Failure> {
     println!("  bare axum   {bare_rate:8.0} requests/s   p99 {:6.1} ms   {} bytes", median(theirs.1), bytes.1);
     println!("  share       {:8.2}              (aim: 0.25)", rate / bare_rate);
     println!("memory (PSS): {idle:.1} MiB idle, {:.1} MiB after the load   (aim: 60 idle)", pss_mib(panel.child.id())?);
-    Ok(())
+    drop(panel);
+    runtime.block_on(faults())
 }

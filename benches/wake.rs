@@ -3,61 +3,24 @@
 //! 20 rounds each, on the same container: first byte through the public port of a sleeping `demo` server; and, with the panel
 //! stopped, from asking the engine to start that container until it answers directly. `cargo bench --bench wake`, with
 //! `PROXY_BINARY` naming the static `roost-proxy` and a Docker Engine. Nothing here fails on a time.
-#![allow(clippy::print_stdout, missing_docs, dead_code)]
+#![allow(clippy::print_stdout, missing_docs)]
+
+#[allow(dead_code, reason = "each bench needs a part of it")]
+mod site;
 
 use std::io::Read;
 use std::net::TcpStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use bollard::Docker;
 use serde_json::{Value, json};
+use site::{Failure, Panel, median};
 
 const ROUNDS: usize = 20;
 const SOON: Duration = Duration::from_secs(30);
 /// One source may wake a server ten times a minute; the rounds keep to that.
 const BETWEEN_WAKES: Duration = Duration::from_millis(6_500);
-
-type Failure = Box<dyn std::error::Error>;
-
-struct Panel {
-    child: Child,
-    url: String,
-    _folder: tempfile::TempDir,
-}
-
-impl Drop for Panel {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn start() -> Result<Panel, Failure> {
-    let folder = tempfile::tempdir()?;
-    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
-    let url = format!("http://127.0.0.1:{port}");
-    let child = Command::new(env!("CARGO_BIN_EXE_roost"))
-        .arg("serve")
-        .current_dir(folder.path())
-        .env("LISTEN", format!("127.0.0.1:{port}"))
-        .env("BACKEND_URL", &url)
-        .env("PUBLIC_HOST", "127.0.0.1")
-        .env("DATA_DIR", folder.path().join("data"))
-        .env("SUBNET_POOL", "10.118.0.0/24")
-        .env("PORT_RANGE", "26900-26939")
-        .stdout(Stdio::null())
-        .stderr(std::fs::File::create(folder.path().join("log"))?)
-        .spawn()?;
-    let begin = Instant::now();
-    while TcpStream::connect(("127.0.0.1", port)).is_err() {
-        if begin.elapsed() > SOON {
-            return Err("the panel does not come up".into());
-        }
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    Ok(Panel { child, url, _folder: folder })
-}
 
 struct Api {
     client: reqwest::Client,
@@ -67,6 +30,7 @@ struct Api {
 
 impl Api {
     async fn register(url: &str) -> Result<Api, Failure> {
+        let _already = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::new();
         let body = json!({"email": "ada@example.org", "password": "correct horse battery"});
         let answer: Value = client.post(format!("{url}/auth/register")).json(&body).send().await?.json().await?;
@@ -75,6 +39,19 @@ impl Api {
 
     async fn post(&self, path: &str, body: Value) -> Result<Value, Failure> {
         Ok(self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(&body).send().await?.json().await?)
+    }
+
+    /// Waits until the node inside the panel has said what it has.
+    async fn node_is_there(&self) -> Result<(), Failure> {
+        let begin = Instant::now();
+        while begin.elapsed() < SOON {
+            let ready: Value = self.client.get(format!("{}/ready", self.url)).send().await?.json().await?;
+            if ready["nodes"]["online"] == 1 {
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Err("the node is not there".into())
     }
 
     async fn wait(&self, id: &str, phase: &str) -> Result<Value, Failure> {
@@ -106,14 +83,10 @@ fn first_byte(address: &str) -> Result<(), Failure> {
     Err("no byte came".into())
 }
 
-fn median(mut times: Vec<f64>) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
-}
-
 async fn run() -> Result<(), Failure> {
-    let mut panel = start()?;
+    let mut panel = Panel::start(&[("SUBNET_POOL", "10.118.0.0/24"), ("PORT_RANGE", "26900-26939")])?;
     let api = Api::register(&panel.url).await?;
+    api.node_is_there().await?;
     let made = api.post("/api/servers", json!({"name": "wake", "game": "demo", "plan": "small"})).await?;
     let id = made["id"].as_str().ok_or("not made")?.to_owned();
     let awake = api.wait(&id, "running").await?;

@@ -6,15 +6,20 @@
 //! | --- | --- | --- |
 //! | [`model`] | what things are: ids, money, states, rules | nothing |
 //! | [`wire`] | what panel, node and sidecar say to each other | model |
+//! | `trust` | the panel's own authority, and TLS between panel and nodes | nothing |
 //! | [`proxy`] | the sidecar at a server's public port | model, wire |
 //! | `store` | the only room that knows SQL | model |
+//! | [`objects`] | the object store: any S3, or a folder | model |
+//! | [`archives`] | archives of templates: checked before anything of them is used | model |
 //! | `engines` | where servers run | model, wire |
-//! | [`node`] | the agent: Docker, console, doors | model, wire |
-//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines |
-//! | `http` | pages, JSON API, sessions, guards | model, wire, domain |
+//! | [`node`] | the agent: Docker, console, doors, layers | model, wire, trust, archives |
+//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives |
+//! | `http` | pages, JSON API, sessions, guards | model, wire, trust, domain |
 //! | `workers` | what happens by itself | model, domain |
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
 
+#[cfg(feature = "panel")]
+pub mod archives;
 #[cfg(feature = "panel")]
 pub mod cli;
 #[cfg(feature = "panel")]
@@ -26,11 +31,15 @@ pub mod http;
 pub mod model;
 #[cfg(feature = "panel")]
 pub mod node;
+#[cfg(feature = "panel")]
+pub mod objects;
 pub mod proxy;
 #[cfg(feature = "panel")]
 pub mod settings;
 #[cfg(feature = "panel")]
 pub mod store;
+#[cfg(feature = "panel")]
+pub mod trust;
 pub mod wire;
 #[cfg(feature = "panel")]
 pub mod workers;

@@ -217,7 +217,101 @@
     if (button?.classList.contains("busy")) event.preventDefault();
     button?.classList.add("busy");
   });
+  // An upload tells how far it is. Without this the browser sends the same form by itself.
+  for (const form of document.querySelectorAll("form[data-upload]")) {
+    form.addEventListener("submit", (event) => {
+      const file = form.querySelector("input[type=file]")?.files[0];
+      if (!file) return;
+      event.preventDefault();
+      const line = form.querySelector("[data-progress]"), bar = line.querySelector("progress"), words = line.querySelector("span");
+      const megabytes = (bytes) => (bytes / 1e6).toFixed(1);
+      const request = new XMLHttpRequest();
+      line.hidden = false;
+      request.upload.addEventListener("progress", (told) => {
+        if (!told.lengthComputable) return;
+        const percent = Math.floor(100 * told.loaded / told.total);
+        bar.value = percent;
+        words.textContent = percent < 100 ? `${megabytes(told.loaded)} of ${megabytes(told.total)} MB` : "Checking every entry…";
+      });
+      request.addEventListener("load", () => {
+        if (request.status < 400) { location.assign(request.responseURL); location.hash = ""; return; }
+        const answer = new DOMParser().parseFromString(request.responseText, "text/html");
+        byId("main").replaceWith(document.adoptNode(answer.getElementById("main")));
+        byId("main").querySelector(".field.bad input, h1")?.scrollIntoView({ block: "center" });
+        refreshTimes(document);
+      });
+      request.addEventListener("error", () => {
+        words.textContent = "The upload broke off. Send it again.";
+        for (const button of form.querySelectorAll(".busy")) button.classList.remove("busy");
+      });
+      request.open("POST", form.action);
+      request.send(new FormData(form));
+    });
+  }
   addEventListener("pageshow", () => { for (const button of document.querySelectorAll(".busy")) button.classList.remove("busy"); });
+
+  // Layers: rows move up and down, go and come. The order of the rows is what is sent.
+  for (const group of document.querySelectorAll("[data-layers]")) {
+    const list = group.querySelector("ol"), said = group.querySelector("[data-said]"), most = Number(group.dataset.most);
+    const rows = () => [...list.children];
+    const select = (row) => row.querySelector("select");
+    const name = (row) => select(row).selectedOptions[0]?.label || "None";
+    const number = () => {
+      const all = rows();
+      all.forEach((row, place) => {
+        row.querySelector(".place").textContent = place + 1;
+        Object.assign(select(row), { name: `layer.${place}`, id: `layer-${place}` });
+        const label = row.querySelector("label");
+        label.htmlFor = `layer-${place}`;
+        label.textContent = `Layer ${place + 1}`;
+        const button = (move, words) => {
+          const found = row.querySelector(`[data-move=${move}]`);
+          found.setAttribute("aria-label", words);
+          return found;
+        };
+        button("up", `Move layer ${place + 1} up`).disabled = place === 0;
+        button("down", `Move layer ${place + 1} down`).disabled = place === all.length - 1;
+        button("out", `Remove layer ${place + 1}`);
+      });
+      group.querySelector("[data-move=add]").disabled = all.length >= most;
+    };
+    const say = (words) => { said.textContent = words; };
+    const moves = {
+      up: (row, button) => {
+        row.previousElementSibling.before(row);
+        number();
+        (button.disabled ? row.querySelector("[data-move=down]") : button).focus();
+        say(`${name(row)} is now layer ${rows().indexOf(row) + 1} of ${rows().length}.`);
+      },
+      down: (row, button) => {
+        row.nextElementSibling.after(row);
+        number();
+        (button.disabled ? row.querySelector("[data-move=up]") : button).focus();
+        say(`${name(row)} is now layer ${rows().indexOf(row) + 1} of ${rows().length}.`);
+      },
+      out: (row) => {
+        const words = `${name(row)} is removed.`;
+        const next = row.nextElementSibling || row.previousElementSibling;
+        if (next) row.remove(); else select(row).value = "";
+        number();
+        select(next || row).focus();
+        say(words);
+      },
+      add: () => {
+        const row = list.lastElementChild.cloneNode(true);
+        select(row).value = "";
+        list.append(row);
+        number();
+        select(row).focus();
+        say(`Layer ${rows().length} is added.`);
+      },
+    };
+    group.addEventListener("click", (event) => {
+      const button = event.target.closest("[data-move]");
+      if (button) moves[button.dataset.move](button.closest("li"), button);
+    });
+    number();
+  }
 
   // Tables sort by a click on their heads, by number where the cells are numbers.
   for (const table of document.querySelectorAll("table[data-sort]")) {

@@ -1,5 +1,6 @@
 //! The program's subcommands, one file each. Only this room assembles the whole.
 
+mod node;
 mod serve;
 mod system;
 
@@ -25,10 +26,13 @@ struct Arguments {
 enum Command {
     /// Runs the panel: web pages, API, workers, and a node of its own.
     Serve,
+    /// Runs the agent of this machine, which has joined a panel; `roost node join` joins one.
+    Node(node::Arguments),
 }
 
 /// Reads the command line and runs.
 pub fn main() -> ExitCode {
+    crate::trust::install();
     let arguments = Arguments::parse();
     let settings = match Settings::read(&arguments.settings, std::env::vars()) {
         Ok(settings) => settings,
@@ -37,6 +41,7 @@ pub fn main() -> ExitCode {
     system::log(&settings.log);
     let done = match arguments.command {
         Command::Serve => serve::run(settings),
+        Command::Node(arguments) => node::run(settings, arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -10,16 +10,23 @@ use anyhow::Context;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::node;
 use super::system::SystemClock;
 use crate::domain::{Ctx, Policy, games, nodes, users};
 use crate::engines::docker::{DockerEngine, QUEUE};
-use crate::http::{self, Telemetry, WebSettings};
+use crate::http::link::LinkSettings;
+use crate::http::{self, Machines, Telemetry, WebSettings};
 use crate::model::idleness::Rules;
 use crate::model::ids::NodeId;
-use crate::model::time::{Clock, MINUTE};
-use crate::node::{self, NodeConfig};
-use crate::settings::Settings;
+use crate::model::secrets::Secret;
+use crate::model::time::{Clock, DAY, MINUTE};
+use crate::node::NodeConfig;
+use crate::objects::ObjectStore;
+use crate::objects::folder::FolderStore;
+use crate::objects::s3::S3Store;
+use crate::settings::{Objects, Settings, secrets};
 use crate::store::Db;
+use crate::trust::Authority;
 use crate::workers::{self, Periods, Runner};
 
 /// The catalogue's files, in the program.
@@ -27,8 +34,8 @@ use crate::workers::{self, Periods, Runner};
 #[folder = "seeds/games"]
 struct Seeds;
 
-/// Days that an API token lives at most.
-const TOKEN_DAYS_MAX: u32 = 366;
+/// How long a certificate of a node lives, in milliseconds; it is renewed when two thirds are over.
+const CERTIFICATE_LIVES: i64 = 30 * DAY;
 
 /// Runs until it is told to stop.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
@@ -36,7 +43,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     runtime.block_on(serve(settings))
 }
 
-fn policy(settings: &Settings) -> Policy {
+fn policy(settings: &Settings, webhook_secret: Secret) -> Policy {
     Policy {
         signup_credits: settings.credits.signup,
         demo_top_up: settings.credits.demo_top_up,
@@ -49,7 +56,9 @@ fn policy(settings: &Settings) -> Policy {
         ports: settings.node.ports,
         subnets: settings.node.subnets,
         servers_max: settings.web.servers_max,
-        token_days_max: TOKEN_DAYS_MAX,
+        overcommit: settings.node.overcommit,
+        webhook_secret,
+        ..Policy::default()
     }
 }
 
@@ -80,13 +89,18 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Arc::new(DockerEngine::default());
-    let ctx = Ctx::new(db, clock.clone(), engine.clone(), policy(&settings)).await.context("the panel cannot start")?;
+    let webhook_secret =
+        secrets::kept(dir, "webhook_secret", settings.web.webhook_secret.as_ref()).context("the webhook secret cannot be kept")?;
+    let (objects, object_routes) = objects(&settings, clock.clone()).await?;
+    let ctx = Ctx::new(db, objects, clock.clone(), engine.clone(), policy(&settings, webhook_secret));
+    let ctx = ctx.await.context("the panel cannot start")?;
     let mut runner = Runner::default();
     let local = NodeId::local();
     nodes::introduce(&ctx, &local, &settings.node.public_host).await.context("the node cannot be made known")?;
+    let _alone = if settings.node.embedded { Some(node::alone(dir)?) } else { None };
     if settings.node.embedded {
         let inbox = engine.connect(local.clone());
-        embed(&mut runner, &ctx, local, node_config(&settings), clock, inbox);
+        embed(&mut runner, &ctx, local.clone(), node::config(&settings, local), clock, inbox);
     }
     workers::start(
         &mut runner,
@@ -98,13 +112,14 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         },
     );
 
+    let machines = open_door(&mut runner, &ctx, &settings, engine).await?;
     let listener = tokio::net::TcpListener::bind(&settings.web.listen)
         .await
         .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
     let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
     greet(&settings, setup.as_deref());
-    let router =
-        http::router(ctx.clone(), web_settings(&settings, runner.stop_token())).into_make_service_with_connect_info::<SocketAddr>();
+    let router = http::router(ctx.clone(), web_settings(&settings, machines, runner.stop_token())).merge(object_routes);
+    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = runner.stop_token();
     runner.task("http", async move {
         let stopped = stop.clone().cancelled_owned();
@@ -119,27 +134,68 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn web_settings(settings: &Settings, stop: CancellationToken) -> WebSettings {
+/// The object store, and the routes at which a folder answers; a bucket answers for itself.
+async fn objects(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<(Arc<dyn ObjectStore>, axum::Router)> {
+    match &settings.objects {
+        Objects::S3(config) => Ok((Arc::new(S3Store::new(config)), axum::Router::new())),
+        Objects::Folder(folder) => {
+            let secret =
+                secrets::kept(&settings.data.dir, "objects_secret", None).context("the secret of the object folder cannot be kept")?;
+            let store = FolderStore::open(folder, &settings.web.backend_url, secret.bytes(), clock).await;
+            let store = Arc::new(store.with_context(|| format!("the object folder {} cannot be opened", folder.display()))?);
+            Ok((store.clone(), crate::objects::serve::routes(store)))
+        }
+    }
+}
+
+/// Listens for machines, where that is wanted; gives what their tokens carry.
+async fn open_door(
+    runner: &mut Runner,
+    ctx: &Arc<Ctx>,
+    settings: &Settings,
+    engine: Arc<DockerEngine>,
+) -> anyhow::Result<Option<Machines>> {
+    let Some(listen) = settings.link.listen else { return Ok(None) };
+    let authority =
+        Authority::open(&settings.data.dir.join("ca"), ctx.clock.now().0 / 1_000).context("the authority for nodes is not there")?;
+    let authority = Arc::new(authority);
+    if nodes::note_authority(ctx, &authority.fingerprint()).await.context("the authority for nodes cannot be noted")? {
+        tracing::error!(
+            "the authority for nodes is another one than before: machines that joined do not trust it. Restore the folder ca from a backup, or let them join again"
+        );
+    }
+    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
+        format!("{listen} cannot be listened on for nodes; is another program there? NODE_LISTEN names another place, or is off")
+    })?;
+    let port = listener.local_addr().context("the listener for nodes has no address")?.port();
+    let machines = Machines { address: settings.link.reached_at(port), authority: authority.fingerprint() };
+    let stop = runner.stop_token();
+    let door = LinkSettings {
+        authority,
+        connect: Arc::new(move |node| engine.connect(node)),
+        certificate_lives: CERTIFICATE_LIVES,
+        stop: stop.clone(),
+    };
+    let ctx = ctx.clone();
+    runner.task("nodes", async move {
+        if let Err(error) = http::link::serve(ctx, listener, door).await {
+            tracing::error!(error = &error as &dyn std::error::Error, "the door for nodes could not be opened");
+        }
+        stop.cancelled().await;
+    });
+    Ok(Some(machines))
+}
+
+fn web_settings(settings: &Settings, machines: Option<Machines>, stop: CancellationToken) -> WebSettings {
     WebSettings {
+        machines,
         secure_cookies: settings.web.secure_cookies,
         allowed_hosts: settings.web.allowed_hosts.clone(),
         trust_forwarded_for: settings.web.trust_forwarded_for,
         max_body_bytes: settings.web.max_body_bytes,
         backend_url: settings.web.backend_url.clone(),
-        telemetry: Telemetry::default(),
+        telemetry: Telemetry::for_the_process(),
         stop,
-    }
-}
-
-fn node_config(settings: &Settings) -> NodeConfig {
-    NodeConfig {
-        data_dir: settings.data.dir.clone(),
-        subnet_pool: settings.node.subnet_pool.clone(),
-        bind_host: settings.node.bind_host.clone(),
-        proxy_binary: settings.node.proxy_binary.clone(),
-        firewall: settings.node.firewall,
-        docker_socket: None,
-        hold_secs: settings.node.hold_secs,
     }
 }
 
@@ -156,7 +212,7 @@ fn embed(
     let stop = runner.stop_token();
     let agent_stop = stop.clone();
     runner.task("node", async move {
-        if let Err(error) = node::run(config, clock, inbox, outbox, agent_stop.clone()).await {
+        if let Err(error) = crate::node::run(config, clock, inbox, outbox, agent_stop.clone()).await {
             tracing::error!(error = &error as &dyn std::error::Error, "the node ended");
         }
     });
@@ -193,7 +249,7 @@ fn greet(settings: &Settings, setup: Option<&str>) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
 }
 
-async fn told_to_stop() {
+pub(super) async fn told_to_stop() {
     let terminated = async {
         match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
             Ok(mut signal) => drop(signal.recv().await),

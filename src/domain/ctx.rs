@@ -13,12 +13,15 @@ use super::passwords::Hasher;
 use super::recent::Recent;
 use crate::engines::Engine;
 use crate::model::idleness::Rules;
-use crate::model::ids::{PanelId, ServerId, UserId};
+use crate::model::ids::{NodeId, PanelId, ServerId, UserId};
 use crate::model::money::Credits;
 use crate::model::nodes::Node;
+use crate::model::placing::Overcommit;
+use crate::model::secrets::Secret;
 use crate::model::servers::Server;
-use crate::model::time::Clock;
+use crate::model::time::{Clock, MINUTE};
 use crate::model::users::{Right, Role, User, may};
+use crate::objects::ObjectStore;
 use crate::store::Db;
 
 /// What an operator has set, as far as the domain asks.
@@ -38,11 +41,40 @@ pub struct Policy {
     pub ports: (u16, u16),
     /// How many /29 networks the pool of a node holds.
     pub subnets: u32,
+    /// How much of what a node has may be promised.
+    pub overcommit: Overcommit,
     /// Most servers of one account.
     pub servers_max: u32,
     /// Days that an API token lives at most.
     pub token_days_max: u32,
+    /// Largest archive of a template, in bytes.
+    pub archive_bytes_max: u64,
+    /// The keys of sidecars that reach the panel itself are derived from it.
+    pub webhook_secret: Secret,
 }
+
+/// What holds where an operator has set nothing; the secret is random, so that nobody knows it.
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            signup_credits: Credits::whole(100),
+            demo_top_up: false,
+            open_registration: true,
+            idle: Rules { cpu_below_permille: 50, awake_at_least: 5 * MINUTE },
+            idle_minutes: 15,
+            ports: (25_000, 29_999),
+            subnets: 8_192,
+            overcommit: Overcommit { cpu: 800, memory: 300, disk: 200 },
+            servers_max: 50,
+            token_days_max: TOKEN_DAYS_MAX,
+            archive_bytes_max: 8 << 30,
+            webhook_secret: Secret::new(Ctx::random::<32>()),
+        }
+    }
+}
+
+/// Days that an API token lives at most.
+const TOKEN_DAYS_MAX: u32 = 366;
 
 /// Who acts.
 #[derive(Debug, Clone)]
@@ -94,12 +126,17 @@ pub enum Change {
 /// Changes that a slow listener may be behind; more, and it is told that it missed some.
 const CHANGES: usize = 1_024;
 
+/// Ended links that a slow listener may be behind; it asks anew when it has missed some.
+const CUTS: usize = 64;
+
 /// Everything that the domain needs.
 pub struct Ctx {
     /// The database.
     pub db: Db,
     /// What time it is.
     pub clock: Arc<dyn Clock>,
+    /// Where archives of templates and backups lie.
+    pub objects: Arc<dyn ObjectStore>,
     /// Where servers run.
     pub engine: Arc<dyn Engine>,
     /// What the operator set.
@@ -112,6 +149,8 @@ pub struct Ctx {
     pub changes: broadcast::Sender<Change>,
     /// Wakes the reconciler.
     pub nudge: Notify,
+    /// Nodes whose links have to end now.
+    pub cut: broadcast::Sender<NodeId>,
     /// Logs of games, as far as somebody reads them.
     pub logs: LogHub,
     /// Limits of tries.
@@ -128,18 +167,26 @@ pub struct Ctx {
 
 impl Ctx {
     /// Puts it together; the catalogue is loaded from the database.
-    pub async fn new(db: Db, clock: Arc<dyn Clock>, engine: Arc<dyn Engine>, policy: Policy) -> Result<Arc<Ctx>, crate::store::StoreError> {
+    pub async fn new(
+        db: Db,
+        objects: Arc<dyn ObjectStore>,
+        clock: Arc<dyn Clock>,
+        engine: Arc<dyn Engine>,
+        policy: Policy,
+    ) -> Result<Arc<Ctx>, crate::store::StoreError> {
         let panel = super::nodes::panel_id(&db).await?;
         let catalogue = Catalogue::load(&db).await?;
         Ok(Arc::new(Ctx {
             db,
             clock,
+            objects,
             engine,
             policy,
             panel,
             catalogue: RwLock::new(Arc::new(catalogue)),
             changes: broadcast::channel(CHANGES).0,
             nudge: Notify::new(),
+            cut: broadcast::channel(CUTS).0,
             logs: LogHub::default(),
             limits: Limits::default(),
             hasher: Hasher::default(),

@@ -1,14 +1,22 @@
-//! How the panel stands, in numbers: for whoever watches it with a program.
+//! How the panel stands, in numbers: for whoever watches it with a program, and for the operators' overview with its charts.
 
 use super::{Actor, Ctx, Refusal};
+use crate::model::figures::{Figure, minute_of};
 use crate::model::ids::NodeId;
-use crate::model::nodes::Node;
+use crate::model::nodes::{CacheLoad, Node, Standing};
 use crate::model::servers::Phase;
+use crate::model::time::DAY;
 use crate::model::users::Right;
-use crate::store::{nodes, servers};
+use crate::store::{figures as rows, nodes, servers};
+
+pub use crate::store::figures::Totals;
 
 /// Nodes of one look.
 const NODES_MAX: u64 = 1_000;
+/// So long figures are kept, in milliseconds.
+const KEPT: i64 = 30 * DAY;
+/// Figures of a day, and one more for the minute that has begun.
+const DAY_MAX: u64 = 24 * 60 + 1;
 
 /// Servers by node and phase, and the nodes.
 #[derive(Debug, Clone)]
@@ -34,4 +42,62 @@ pub async fn figures(ctx: &Ctx, actor: &Actor) -> Result<Figures, Refusal> {
 pub async fn pulse(ctx: &Ctx) -> Result<Vec<(NodeId, bool)>, Refusal> {
     let now = ctx.clock.now();
     Ok(nodes::list(&ctx.db, NODES_MAX).await?.into_iter().map(|node| (node.id.clone(), node.online(now))).collect())
+}
+
+/// What the operators' overview shows.
+#[derive(Debug, Clone)]
+pub struct Overview {
+    /// Every node, with what it said last.
+    pub nodes: Vec<Node>,
+    /// How many servers are in each phase, whatever their node; phases without any are left out.
+    pub phases: Vec<(Phase, i64)>,
+    /// Templates and accounts.
+    pub totals: Totals,
+    /// The last 24 hours, a figure a minute, oldest first.
+    pub day: Vec<Figure>,
+}
+
+/// How all of it stands.
+///
+/// # Errors
+/// [`Refusal::NotFound`] for those who see only their own.
+pub async fn overview(ctx: &Ctx, actor: &Actor) -> Result<Overview, Refusal> {
+    if !actor.may_at_all(Right::SeeOverview) {
+        return Err(Refusal::NotFound);
+    }
+    let counts = servers::count_by_phase(&ctx.db).await?;
+    let of = |phase: Phase| counts.iter().filter(|(_, there, _)| *there == phase).map(|(_, _, number)| *number).sum::<i64>();
+    Ok(Overview {
+        nodes: nodes::list(&ctx.db, NODES_MAX).await?,
+        phases: Phase::ALL.into_iter().map(|phase| (phase, of(phase))).filter(|(_, number)| *number > 0).collect(),
+        totals: rows::totals(&ctx.db).await?,
+        day: rows::since(&ctx.db, ctx.clock.now() - DAY, DAY_MAX).await?,
+    })
+}
+
+/// Writes down how the panel stands in this minute, unless this or another panel has done so, and forgets what is older than
+/// 30 days. True: written by this call.
+pub async fn note(ctx: &Ctx) -> Result<bool, Refusal> {
+    let now = ctx.clock.now();
+    let at = minute_of(now);
+    if rows::is_there(&ctx.db, at).await? {
+        return Ok(false);
+    }
+    let counts = servers::count_by_phase(&ctx.db).await?;
+    let nodes = nodes::list(&ctx.db, NODES_MAX).await?;
+    let small = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+    let joined: Vec<&Node> = nodes.iter().filter(|node| node.standing == Standing::Joined).collect();
+    let counted = |of: fn(&CacheLoad) -> u64| nodes.iter().filter_map(|node| node.load.cache.as_ref()).map(of).fold(0, u64::saturating_add);
+    let figure = Figure {
+        at,
+        servers: small(counts.iter().map(|(_, _, number)| number).sum()),
+        awake: small(counts.iter().filter(|(_, phase, _)| *phase == Phase::Running).map(|(_, _, number)| number).sum()),
+        nodes: u32::try_from(joined.len()).unwrap_or(u32::MAX),
+        online: u32::try_from(joined.iter().filter(|node| node.online(now)).count()).unwrap_or(u32::MAX),
+        cache_hits: counted(|cache| cache.hits),
+        cache_misses: counted(|cache| cache.misses),
+    };
+    let written = rows::insert(&ctx.db, &figure).await?;
+    rows::sweep(&ctx.db, at - KEPT).await?;
+    Ok(written)
 }

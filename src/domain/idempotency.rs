@@ -3,10 +3,13 @@
 use sha2::{Digest, Sha256};
 
 use super::{Actor, Ctx, Refusal};
+use crate::model::time::{MINUTE, Millis};
 use crate::store::idempotency;
 
 /// Longest key.
 pub const KEY_MAX: usize = 128;
+/// No request takes longer than this, in milliseconds; one without an answer by then was cut off.
+const UNDER_WAY: i64 = 2 * MINUTE;
 /// Largest answer that is kept, in bytes.
 pub const ANSWER_MAX: usize = 64 * 1024;
 
@@ -38,7 +41,14 @@ pub async fn claim(ctx: &Ctx, actor: &Actor, key: &str, method: &str, path: &str
     }
     match (kept.status.and_then(|status| u16::try_from(status).ok()), kept.answer) {
         (Some(status), Some(answer)) => Ok(Claim::Done(status, answer)),
-        _ => Err(Refusal::Conflict("The first request with this Idempotency-Key is still under way. Ask again in a moment.".to_owned())),
+        _ if ctx.clock.now().since(Millis(kept.created_at)) < UNDER_WAY => {
+            Err(Refusal::Conflict("The first request with this Idempotency-Key is still under way. Ask again in a moment.".to_owned()))
+        }
+        // The panel was ended in the middle of it. To do it again might double it, so that is for the sender to decide.
+        _ => Err(Refusal::Conflict(
+            "The first request with this Idempotency-Key was cut off, and it is not known whether it was carried out. See whether it was, and if not, ask with a new key."
+                .to_owned(),
+        )),
     }
 }
 

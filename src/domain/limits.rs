@@ -14,6 +14,8 @@ const LOGINS_OF_ADDRESS: u32 = 20;
 const LOGINS_OF_ACCOUNT: u32 = 10;
 /// Accounts that one address may make in an hour.
 const REGISTRATIONS: u32 = 10;
+/// Machines that one address may try to let join in a minute.
+const JOINS: u32 = 30;
 /// Console lines of one account in a minute.
 const CONSOLE_LINES: u32 = 120;
 /// Keys that are kept before the unused are dropped.
@@ -24,6 +26,7 @@ pub struct Limits {
     login_address: DefaultKeyedRateLimiter<String>,
     login_account: DefaultKeyedRateLimiter<String>,
     register: DefaultKeyedRateLimiter<String>,
+    join: DefaultKeyedRateLimiter<String>,
     console: DefaultKeyedRateLimiter<String>,
 }
 
@@ -38,6 +41,7 @@ impl Default for Limits {
             login_address: per_minute(LOGINS_OF_ADDRESS),
             login_account: per_minute(LOGINS_OF_ACCOUNT),
             register: RateLimiter::keyed(registrations),
+            join: per_minute(JOINS),
             console: per_minute(CONSOLE_LINES),
         }
     }
@@ -74,6 +78,11 @@ impl Limits {
     /// One more account from here.
     pub fn register(&self, address: IpAddr) -> Result<(), Refusal> {
         check(&self.register, &network(address))
+    }
+
+    /// One more machine that wants to join from here.
+    pub fn join(&self, address: IpAddr) -> Result<(), Refusal> {
+        check(&self.join, &network(address))
     }
 
     /// One more console line of this account.

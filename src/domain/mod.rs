@@ -4,6 +4,7 @@
 
 pub mod billing;
 mod ctx;
+pub mod doors;
 pub mod figures;
 pub mod games;
 pub mod idempotency;
@@ -14,6 +15,7 @@ pub mod passwords;
 mod recent;
 pub mod servers;
 pub mod sessions;
+pub mod templates;
 pub mod tokens;
 pub mod users;
 
@@ -48,11 +50,18 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The database is locked or away for the moment: worth another try, and not a fault of this program.
+    /// There is no room left to write anything down.
+    pub fn is_full(&self) -> bool {
+        matches!(self, Refusal::Store(StoreError::Full(_)))
+    }
+
+    /// The database is locked, full or away for the moment: worth another try, and not a fault of this program.
     pub fn is_busy(&self) -> bool {
         match self {
-            Refusal::Store(StoreError::Busy(_)) => true,
-            Refusal::Store(StoreError::Exists(_) | StoreError::Stale | StoreError::Unreadable(_) | StoreError::Other(_))
+            Refusal::Store(StoreError::Busy(_) | StoreError::Full(_)) => true,
+            Refusal::Store(
+                StoreError::Exists(_) | StoreError::InUse(_) | StoreError::Stale | StoreError::Unreadable(_) | StoreError::Other(_),
+            )
             | Refusal::NotFound
             | Refusal::Forbidden
             | Refusal::Conflict(_)

@@ -1,4 +1,4 @@
-//! Small charts drawn on the server: one line over the last hour, as SVG with a sentence beside it.
+//! Small charts drawn on the server: one line over the last hour or day, as SVG with a sentence beside it.
 //!
 //! No styles and no numbers of somebody else's making reach the page: only coordinates made here. A missing measurement is a
 //! gap in the line, never a zero.
@@ -8,18 +8,36 @@ use std::fmt::Write as _;
 use askama::Template;
 use askama::filters::HtmlSafe;
 
-use crate::model::time::{HOUR, Millis};
+use crate::model::time::{DAY, HOUR, MINUTE, Millis};
 
 /// Width of the drawing in its own units.
 pub const WIDTH: i64 = 360;
 /// Height of the drawing in its own units.
 pub const HEIGHT: i64 = 80;
-/// Two measurements further apart than this are not joined by a line.
-const GAP: i64 = 3 * 60 * 1_000;
+/// A measurement older than this, in milliseconds, is not the one of now.
+const FRESH: i64 = 3 * MINUTE;
 /// Most points that are drawn; more are thinned out to the highest of each column, so that a peak never disappears.
 pub const POINTS_MAX: usize = 180;
 
-/// A chart of one quantity over the last hour.
+/// How far a chart looks back.
+#[derive(Debug, Clone, Copy)]
+pub struct Span {
+    /// In milliseconds.
+    length: i64,
+    /// Two measurements further apart than this, in milliseconds, are not joined by a line.
+    gap: i64,
+    /// `the last hour`.
+    words: &'static str,
+    /// What stands at the beginning and in the middle of the axis.
+    axis: [&'static str; 2],
+}
+
+/// The last hour, measured every few seconds.
+pub const LAST_HOUR: Span = Span { length: HOUR, gap: 3 * MINUTE, words: "the last hour", axis: ["1 h ago", "30 min"] };
+/// The last day, measured every minute: a column is 8 minutes wide, and two that are next to each other are joined.
+pub const LAST_DAY: Span = Span { length: DAY, gap: 18 * MINUTE, words: "the last 24 hours", axis: ["24 h ago", "12 h"] };
+
+/// A chart of one quantity over the last hour or day.
 #[derive(Debug, Clone, Template)]
 #[template(path = "_chart.html")]
 pub struct Chart {
@@ -35,6 +53,8 @@ pub struct Chart {
     pub line: String,
     /// The area under it, as the `d` of a path.
     pub area: String,
+    /// What stands at the beginning and in the middle of the axis.
+    pub axis: [&'static str; 2],
 }
 
 impl HtmlSafe for Chart {}
@@ -55,26 +75,32 @@ pub struct Quantity<'a> {
 impl Chart {
     /// Draws the last hour before `now`. `points` are in order of time.
     pub fn of(quantity: Quantity<'_>, points: &[(Millis, Option<u32>)], now: Millis) -> Chart {
-        let from = now - HOUR;
-        let columns = thin(points, from, now);
+        Chart::over(LAST_HOUR, quantity, points, now)
+    }
+
+    /// Draws what lies in a span before `now`. `points` are in order of time.
+    pub fn over(span: Span, quantity: Quantity<'_>, points: &[(Millis, Option<u32>)], now: Millis) -> Chart {
+        let from = now - span.length;
+        let columns = thin(points, span, now);
         let values: Vec<u32> = columns.iter().map(|(_, value)| *value).collect();
         let say = |value: u32| (quantity.say)(value, quantity.max);
-        let last = points.iter().rev().find(|(at, _)| now.since(*at) < GAP).and_then(|(_, value)| *value);
+        let last = points.iter().rev().find(|(at, _)| now.since(*at) < FRESH).and_then(|(_, value)| *value);
         let last_words = last.map_or_else(|| "not measured".to_owned(), say);
         let alt = match (values.iter().min(), values.iter().max()) {
             (Some(low), Some(high)) => {
-                format!("{} over the last hour: between {} and {}, now {last_words}.", quantity.title, say(*low), say(*high))
+                format!("{} over {}: between {} and {}, now {last_words}.", quantity.title, span.words, say(*low), say(*high))
             }
-            (_, _) => format!("{} over the last hour: no measurements.", quantity.title),
+            (_, _) => format!("{} over {}: no measurements.", quantity.title, span.words),
         };
-        let (line, area) = draw(&columns, from, quantity.max.max(1));
-        Chart { title: quantity.title.to_owned(), now: last_words, limit: quantity.limit.to_owned(), alt, line, area }
+        let (line, area) = draw(&columns, from, span, quantity.max.max(1));
+        Chart { title: quantity.title.to_owned(), now: last_words, limit: quantity.limit.to_owned(), alt, line, area, axis: span.axis }
     }
 }
 
-fn thin(points: &[(Millis, Option<u32>)], from: Millis, now: Millis) -> Vec<(Millis, u32)> {
+fn thin(points: &[(Millis, Option<u32>)], span: Span, now: Millis) -> Vec<(Millis, u32)> {
+    let from = now - span.length;
     let mut columns: Vec<(Millis, u32)> = Vec::new();
-    let width = HOUR / i64::try_from(POINTS_MAX).unwrap_or(180);
+    let width = span.length / i64::try_from(POINTS_MAX).unwrap_or(180);
     for (at, value) in points.iter().filter(|(at, _)| *at >= from && *at <= now) {
         let Some(value) = *value else { continue };
         match columns.last_mut() {
@@ -85,14 +111,14 @@ fn thin(points: &[(Millis, Option<u32>)], from: Millis, now: Millis) -> Vec<(Mil
     columns
 }
 
-fn draw(columns: &[(Millis, u32)], from: Millis, max: u32) -> (String, String) {
+fn draw(columns: &[(Millis, u32)], from: Millis, span: Span, max: u32) -> (String, String) {
     let (mut line, mut area) = (String::new(), String::new());
     let mut previous: Option<(Millis, i64)> = None;
     for (at, value) in columns {
-        let x = at.since(from) * WIDTH / HOUR;
+        let x = at.since(from) * WIDTH / span.length;
         let y = HEIGHT - 1 - i64::from((*value).min(max)) * (HEIGHT - 2) / i64::from(max);
         match previous {
-            Some((before, _)) if at.since(before) <= GAP => {
+            Some((before, _)) if at.since(before) <= span.gap => {
                 let _ = write!(line, "L{x} {y}");
                 let _ = write!(area, "L{x} {y}");
             }
@@ -116,6 +142,16 @@ fn draw(columns: &[(Millis, u32)], from: Millis, max: u32) -> (String, String) {
 /// Thousandths of a core as a share of what the plan allows.
 pub fn say_share(value: u32, max: u32) -> String {
     format!("{}%", u64::from(value) * 100 / u64::from(max.max(1)))
+}
+
+/// A number as it is.
+pub fn say_number(value: u32, _max: u32) -> String {
+    value.to_string()
+}
+
+/// A share that is given in percent.
+pub fn say_percent(value: u32, _max: u32) -> String {
+    format!("{value}%")
 }
 
 /// Mebibytes.
@@ -145,6 +181,18 @@ mod tests {
         let chart = Chart::of(CPU, &[(NOW, None), (NOW - 2 * HOUR, Some(1))], NOW);
         assert_eq!((chart.line.as_str(), chart.now.as_str()), ("", "not measured"));
         assert_eq!(chart.alt, "CPU over the last hour: no measurements.");
+    }
+
+    #[test]
+    fn a_day_of_minutes_is_one_line_and_an_hour_without_a_panel_is_a_gap() {
+        const AWAKE: Quantity<'_> = Quantity { title: "Awake", max: 10, say: say_number, limit: "of 10" };
+        let now = Millis(2 * DAY);
+        let points: Vec<_> = (0..1_440).map(|n| (now - DAY + n * MINUTE, Some(5))).collect();
+        let chart = Chart::over(LAST_DAY, AWAKE, &points, now);
+        assert_eq!((chart.line.matches('M').count(), chart.axis[0]), (1, "24 h ago"));
+        assert_eq!(chart.alt, "Awake over the last 24 hours: between 5 and 5, now 5.");
+        let broken: Vec<_> = points.iter().copied().filter(|(at, _)| !(7..8).contains(&(at.since(now - DAY) / HOUR))).collect();
+        assert_eq!(Chart::over(LAST_DAY, AWAKE, &broken, now).line.matches('M').count(), 2);
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod assets;
 pub mod charts;
 mod frame;
 mod guards;
+pub mod link;
 mod live;
 mod notice;
 pub mod pages;
@@ -47,10 +48,21 @@ pub struct WebSettings {
     pub max_body_bytes: usize,
     /// Where this panel is reached, such as `https://roost.example.org`.
     pub backend_url: String,
+    /// What machines need to join; none: the panel does not listen for any.
+    pub machines: Option<Machines>,
     /// Where requests are counted.
     pub telemetry: Telemetry,
     /// Ends open sockets when the panel stops.
     pub stop: CancellationToken,
+}
+
+/// What a token for a machine carries beside its secret.
+#[derive(Debug, Clone)]
+pub struct Machines {
+    /// Host and port that machines dial.
+    pub address: String,
+    /// SHA-256 of the panel's authority, in hexadecimal.
+    pub authority: String,
 }
 
 impl Default for WebSettings {
@@ -61,6 +73,7 @@ impl Default for WebSettings {
             trust_forwarded_for: false,
             max_body_bytes: 64 * 1024,
             backend_url: String::new(),
+            machines: None,
             telemetry: Telemetry::default(),
             stop: CancellationToken::new(),
         }
@@ -92,7 +105,7 @@ pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
         .layer(from_fn_with_state(web.clone(), problem::dress))
         .layer(sessions)
         .with_state(web.clone());
-    // Files and the pulse need neither a session nor a host name.
+    // Files, the pulse and signed requests need neither a session nor a host name.
     let plain = routes::plain().router.with_state(web.clone());
     site.merge(plain)
         .layer(from_fn(guards::headers))

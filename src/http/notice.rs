@@ -26,12 +26,27 @@ pub(super) enum Said {
     TokenRevoked,
     CreditsAdded,
     CreditsGranted,
+    NodeRevoked,
+    NodeRemoved,
+    NodeDrains,
+    NodeTakes,
     LoggedOut,
     LoggedOutEverywhere,
+    TemplateSaved,
+    TemplateDeleted,
+    TemplateImported,
+    TemplatePartlyImported,
+    VersionUploaded,
+    VersionDeleted,
+    LayersTaken,
+    LayersBack,
+    DevModeOn,
+    DevModeOff,
+    Purging,
 }
 
 impl Said {
-    const ALL: [Said; 15] = [
+    const ALL: [Said; 30] = [
         Said::Waking,
         Said::FallingAsleep,
         Said::Starting,
@@ -45,8 +60,23 @@ impl Said {
         Said::TokenRevoked,
         Said::CreditsAdded,
         Said::CreditsGranted,
+        Said::NodeRevoked,
+        Said::NodeRemoved,
+        Said::NodeDrains,
+        Said::NodeTakes,
         Said::LoggedOut,
         Said::LoggedOutEverywhere,
+        Said::TemplateSaved,
+        Said::TemplateDeleted,
+        Said::TemplateImported,
+        Said::TemplatePartlyImported,
+        Said::VersionUploaded,
+        Said::VersionDeleted,
+        Said::LayersTaken,
+        Said::LayersBack,
+        Said::DevModeOn,
+        Said::DevModeOff,
+        Said::Purging,
     ];
 
     fn word(self) -> &'static str {
@@ -64,8 +94,23 @@ impl Said {
             Said::TokenRevoked => "revoked",
             Said::CreditsAdded => "added",
             Said::CreditsGranted => "granted",
+            Said::NodeRevoked => "node-revoked",
+            Said::NodeRemoved => "node-removed",
+            Said::NodeDrains => "node-drains",
+            Said::NodeTakes => "node-takes",
             Said::LoggedOut => "out",
             Said::LoggedOutEverywhere => "out-everywhere",
+            Said::TemplateSaved => "template",
+            Said::TemplateDeleted => "template-deleted",
+            Said::TemplateImported => "imported",
+            Said::TemplatePartlyImported => "imported-partly",
+            Said::VersionUploaded => "uploaded",
+            Said::VersionDeleted => "version-deleted",
+            Said::LayersTaken => "layers",
+            Said::LayersBack => "layers-back",
+            Said::DevModeOn => "dev-mode",
+            Said::DevModeOff => "dev-mode-off",
+            Said::Purging => "purging",
         }
     }
 
@@ -84,8 +129,25 @@ impl Said {
             Said::TokenRevoked => "The token is revoked.",
             Said::CreditsAdded => "The credits are added.",
             Said::CreditsGranted => "The credits are granted.",
+            Said::NodeRevoked => "The node is revoked. Its link has ended.",
+            Said::NodeRemoved => "The node is removed.",
+            Said::NodeDrains => "No new servers come to this node. Those that live there stay.",
+            Said::NodeTakes => "The node takes new servers again.",
             Said::LoggedOut => "You are logged out.",
             Said::LoggedOutEverywhere => "You are logged out on every device.",
+            Said::TemplateSaved => "Saved.",
+            Said::TemplateDeleted => "The template is deleted.",
+            Said::TemplateImported => "Imported, with all its versions.",
+            Said::TemplatePartlyImported => {
+                "Imported. Versions that are not in the list have to be uploaded: their archives are not in this panel’s object store, or are others than the document says."
+            }
+            Said::VersionUploaded => "The version is checked and can be used.",
+            Said::VersionDeleted => "The version is deleted.",
+            Said::LayersTaken => "Taken. It counts from the server’s next start.",
+            Said::LayersBack => "Gone back. It counts from the server’s next start.",
+            Said::DevModeOn => "Dev mode is on: this node fetches every layer anew.",
+            Said::DevModeOff => "Dev mode is off: this node uses its cache.",
+            Said::Purging => "The node is purging its cache; what came of it stands below in a few seconds.",
         }
     }
 }

@@ -23,6 +23,9 @@ use crate::domain::{Fields, Refusal};
 /// Seconds after which a busy database is worth another try.
 const BUSY_SECS: u64 = 2;
 
+/// Seconds after which a full disk is worth another try.
+const FULL_SECS: u64 = 60;
+
 /// What went wrong, ready to be shown.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -67,6 +70,10 @@ impl Problem {
     }
 }
 
+/// What a full disk sounds like.
+const FULL: &str =
+    "The disk of this panel is full, so nothing new can be written down. Nothing is lost. Whoever runs it has to free some space.";
+
 /// What a busy database sounds like.
 const BUSY: &str = "The panel has more to write down than it can at the moment. Nothing is lost; try again in a few seconds.";
 
@@ -81,6 +88,9 @@ impl From<Refusal> for Problem {
                 retry_after: Some(wait_secs),
                 ..Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("Wait {wait_secs} seconds, then try again."))
             },
+            Refusal::Store(_) if refusal.is_full() => {
+                Problem { retry_after: Some(FULL_SECS), cause: Some(refusal.into()), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, FULL) }
+            }
             Refusal::Store(_) if refusal.is_busy() => Problem::busy(refusal),
             Refusal::Store(_) => Problem::internal(refusal),
         }

@@ -73,7 +73,7 @@ struct Seen {
 type ByAnswer = HashMap<(u8, u16), Seen>;
 
 struct Inner {
-    recorder: PrometheusRecorder,
+    recorder: Arc<PrometheusRecorder>,
     handle: PrometheusHandle,
     /// By route, then by method and status: looked up for every request, so nothing is allocated for what is known.
     known: RwLock<HashMap<String, ByAnswer>>,
@@ -87,7 +87,7 @@ impl Default for Telemetry {
     fn default() -> Self {
         // The buckets are a constant list that is not empty, the only thing that this call can refuse.
         let builder = PrometheusBuilder::new().set_buckets(&BUCKETS).unwrap_or_default();
-        let recorder = builder.build_recorder();
+        let recorder = Arc::new(builder.build_recorder());
         let handle = recorder.handle();
         let describe = |name: &'static str, unit, text: &'static str| recorder.describe_counter(KeyName::from(name), unit, text.into());
         describe("roost_http_requests_total", None, "Requests by route, method and status.");
@@ -109,6 +109,15 @@ fn method_number(method: &Method) -> u8 {
 }
 
 impl Telemetry {
+    /// What other rooms count as well (the object store, the layers of the node inside the panel) is shown beside the requests. Once a
+    /// process: whoever comes second counts for itself alone.
+    #[must_use]
+    pub fn for_the_process() -> Telemetry {
+        let telemetry = Telemetry::default();
+        let _second = metrics::set_global_recorder(telemetry.0.recorder.clone());
+        telemetry
+    }
+
     /// Everything counted here, in the text format of Prometheus.
     pub fn render(&self) -> String {
         self.0.handle.run_upkeep();

@@ -3,6 +3,7 @@
 //! Used by every handler that takes a body. Size and number of fields are bounded; nothing here judges a value's meaning.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use axum::body::{Bytes, to_bytes};
 use axum::extract::{FromRequest, FromRequestParts, Request};
@@ -11,10 +12,13 @@ use axum::http::{StatusCode, header};
 use serde_json::Value;
 
 use super::Web;
-use super::pages::create::{ByField, ENV_PREFIX};
+use super::pages::create::{ByField, ENV_PREFIX, LAYER_PREFIX, VARIABLE_PREFIX, VARIABLE_ROW_PREFIX};
 use super::problem::Problem;
 use crate::domain::Fields;
+use crate::domain::templates::Choice;
 
+/// Characters of a wrong name that are shown.
+const NAME_SHOWN: usize = 60;
 /// Most fields of one body.
 const FIELDS_MAX: usize = 200;
 
@@ -26,6 +30,10 @@ pub(super) struct Typed {
     pub json: bool,
     /// Fields that hold something that is not text, number or yes and no.
     odd: Vec<String>,
+    /// A JSON object named variables, if only to say that there are none.
+    names_variables: bool,
+    /// The same of a list of layers.
+    names_layers: bool,
     /// The body as it came.
     pub bytes: Bytes,
 }
@@ -76,8 +84,56 @@ impl Typed {
 
     /// The variables of a game.
     pub fn env(&self) -> BTreeMap<String, String> {
-        let vars = self.values.iter().filter_map(|(name, value)| Some((name.strip_prefix(ENV_PREFIX)?.to_owned(), value.clone())));
+        self.below(ENV_PREFIX)
+    }
+
+    /// Fields whose names begin so, by the rest of their names.
+    pub fn below(&self, prefix: &str) -> BTreeMap<String, String> {
+        let vars = self.values.iter().filter_map(|(name, value)| Some((name.strip_prefix(prefix)?.to_owned(), value.clone())));
         vars.collect()
+    }
+
+    /// Layers in their order: fields `layer.0`, `layer.1`, each `template@version` or `template`; empty ones are left out.
+    pub fn layers(&self) -> Vec<Choice> {
+        let choice = |text: String| {
+            let (template, version) = text.split_once('@').unwrap_or((&text, ""));
+            Choice { template: template.trim().to_owned(), version: version.trim().to_owned() }
+        };
+        layers_in(&self.values).into_iter().map(choice).collect()
+    }
+
+    /// Was anything said about layers? A form says it by its rows, also by empty ones.
+    pub fn says_layers(&self) -> bool {
+        self.names_layers || self.values.keys().any(|name| name.starts_with(LAYER_PREFIX))
+    }
+
+    /// Was anything said about variables?
+    pub fn says_variables(&self) -> bool {
+        let said = |name: &String| name.starts_with(VARIABLE_PREFIX) || name.starts_with(VARIABLE_ROW_PREFIX);
+        self.names_variables || self.values.keys().any(said)
+    }
+
+    /// A server's own variables; none where nothing was said about them. A form has `variables.NAME` for names that stand on the page,
+    /// where empty means not set, and `variable.0.name` with `variable.0.value` for names that people type.
+    pub fn variables(&self, fields: &mut Fields) -> Option<BTreeMap<String, String>> {
+        if !self.says_variables() {
+            return None;
+        }
+        let mut all = BTreeMap::new();
+        for (name, value) in variables_in(&self.values, self.json) {
+            if name.is_empty() {
+                fields.add("variables", "A value without a name: say which variable it is for.");
+            } else {
+                match all.entry(name) {
+                    Entry::Vacant(free) => drop(free.insert(value)),
+                    Entry::Occupied(taken) => {
+                        let short: String = taken.key().chars().take(NAME_SHOWN).collect();
+                        fields.add("variables", format!("{short} stands in the list twice."));
+                    }
+                }
+            }
+        }
+        Some(all)
     }
 
     /// Refuses what is not text and, in JSON, what nobody asked for.
@@ -87,7 +143,8 @@ impl Typed {
         }
         if self.json {
             for name in self.values.keys().filter(|name| !known.contains(&name.as_str())) {
-                if !(known.contains(&"env") && name.starts_with(ENV_PREFIX)) {
+                let nested = |group: &str, prefix: &str| known.contains(&group) && name.starts_with(prefix);
+                if !nested("env", ENV_PREFIX) && !nested("variables", VARIABLE_PREFIX) && !nested("layers", LAYER_PREFIX) {
                     fields.add(name, "There is no such field here.");
                 }
             }
@@ -103,6 +160,28 @@ impl Typed {
             Value::Object(inner) if !nested && name == "env" => {
                 for (key, value) in inner {
                     self.insert(format!("{ENV_PREFIX}{key}"), value, true);
+                }
+            }
+            Value::Object(inner) if !nested && name == "variables" => {
+                self.names_variables = true;
+                for (key, value) in inner {
+                    self.insert(format!("{VARIABLE_PREFIX}{key}"), value, true);
+                }
+            }
+            Value::Array(items) if !nested && name == "layers" => {
+                self.names_layers = true;
+                for (n, item) in items.iter().enumerate() {
+                    match layer_text(item) {
+                        Some(text) => drop(self.values.insert(format!("{LAYER_PREFIX}{n}"), text)),
+                        None => self.odd.push(name.clone()),
+                    }
+                }
+            }
+            Value::Array(items) if !nested && name == "tags" => {
+                let words: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
+                match words.filter(|words| words.iter().all(|word| !word.contains(','))) {
+                    Some(words) => drop(self.values.insert(name, words.join(","))),
+                    None => self.odd.push(name),
                 }
             }
             Value::Object(_) | Value::Array(_) => self.odd.push(name),
@@ -129,6 +208,51 @@ impl Typed {
             typed.values.entry(name).or_insert(value);
         }
         Ok(typed)
+    }
+}
+
+/// What the fields of layers say, in their order and without the empty ones.
+pub(super) fn layers_in(values: &ByField) -> Vec<String> {
+    let mut all: Vec<(usize, &str)> = values.iter().filter_map(|(name, value)| layer(name, value)).collect();
+    all.sort_unstable();
+    all.into_iter().map(|(_, text)| text.to_owned()).collect()
+}
+
+/// Names and values of variables: those with names of the page's first, then the typed ones in their order. Rows without anything are
+/// left out; `keep_empty`: a name of the page's with an empty value is a value.
+pub(super) fn variables_in(values: &ByField, keep_empty: bool) -> Vec<(String, String)> {
+    let named = values.iter().filter_map(|(name, value)| Some((name.strip_prefix(VARIABLE_PREFIX)?.to_owned(), value.clone())));
+    let mut all: Vec<_> = named.filter(|(_, value)| keep_empty || !value.is_empty()).collect();
+    let mut rows: BTreeMap<usize, (String, String)> = BTreeMap::new();
+    for (field, value) in values {
+        let place = field.strip_prefix(VARIABLE_ROW_PREFIX).and_then(|rest| rest.split_once('.'));
+        let Some((Ok(place), part)) = place.map(|(place, part)| (place.parse::<usize>(), part)) else { continue };
+        match part {
+            "name" => value.trim().clone_into(&mut rows.entry(place).or_default().0),
+            "value" => rows.entry(place).or_default().1.clone_from(value),
+            _other => {}
+        }
+    }
+    all.extend(rows.into_values().filter(|(name, value)| !name.is_empty() || !value.is_empty()));
+    all
+}
+
+/// A field that holds a layer: its place and what it says.
+fn layer<'a>(name: &str, value: &'a str) -> Option<(usize, &'a str)> {
+    let place = name.strip_prefix(LAYER_PREFIX)?.parse().ok()?;
+    Some((place, value.trim())).filter(|(_, text)| !text.is_empty())
+}
+
+/// `{template, version?}` as a field says it; none where it is something else.
+fn layer_text(item: &Value) -> Option<String> {
+    let object = item.as_object()?;
+    let text = |name: &str| object.get(name).filter(|value| !value.is_null()).map(Value::as_str);
+    let plain = |text: &str| !text.contains('@');
+    let known = object.keys().all(|key| key == "template" || key == "version");
+    match (known, text("template"), text("version")) {
+        (true, Some(Some(template)), None) if plain(template) => Some(template.to_owned()),
+        (true, Some(Some(template)), Some(Some(version))) if plain(template) && plain(version) => Some(format!("{template}@{version}")),
+        _ => None,
     }
 }
 
@@ -164,6 +288,17 @@ async fn body(request: Request, most: usize) -> Result<Bytes, Problem> {
         let limit = std::error::Error::source(&error).is_some_and(<dyn std::error::Error>::is::<http_body_util::LengthLimitError>);
         if limit { too_large() } else { Problem::new(StatusCode::BAD_REQUEST, "") }
     })
+}
+
+/// A body as it came, within the panel's limit.
+pub(super) struct Raw(pub Bytes);
+
+impl FromRequest<Web> for Raw {
+    type Rejection = Problem;
+
+    async fn from_request(request: Request, web: &Web) -> Result<Self, Problem> {
+        body(request, web.settings.max_body_bytes).await.map(Raw)
+    }
 }
 
 impl FromRequest<Web> for Typed {
@@ -203,6 +338,31 @@ mod tests {
             assert_eq!(typed.env(), [("MOTD".to_owned(), "hi".to_owned())].into());
         }
         assert_eq!(fields, Fields::default());
+    }
+
+    #[test]
+    fn variables_come_by_name_or_in_rows() {
+        let read = |form: &'static str| {
+            let mut fields = Fields::default();
+            let variables = Typed::from_form(&Bytes::from_static(form.as_bytes())).unwrap().variables(&mut fields);
+            let text =
+                |all: BTreeMap<String, String>| all.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ");
+            (variables.map(text), fields.at("variables").map(str::to_owned))
+        };
+        assert_eq!(read("name=a"), (None, None));
+        assert_eq!(read("variables.SEED="), (Some(String::new()), None));
+        assert_eq!(
+            read(
+                "variables.SEED=7&variable.1.name=B&variable.1.value=b&variable.0.name=+A+&variable.0.value=&variable.2.name=&variable.2.value="
+            ),
+            (Some("A= B=b SEED=7".to_owned()), None)
+        );
+        assert_eq!(read("variable.0.value=x").1.as_deref(), Some("A value without a name: say which variable it is for."));
+        assert_eq!(read("variables.SEED=7&variable.0.name=SEED").1.as_deref(), Some("SEED stands in the list twice."));
+        let json = |text: &'static str| Typed::from_json(&Bytes::from_static(text.as_bytes())).unwrap().variables(&mut Fields::default());
+        assert_eq!(json(r#"{"name":"a"}"#), None);
+        assert_eq!(json(r#"{"variables":{}}"#), Some(BTreeMap::new()));
+        assert_eq!(json(r#"{"variables":{"A":""}}"#), Some([("A".to_owned(), String::new())].into()));
     }
 
     #[test]

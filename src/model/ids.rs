@@ -92,6 +92,10 @@ ids! {
     CommandId;
     /// An API token.
     TokenId;
+    /// A token by which a machine joins.
+    NodeTokenId;
+    /// A template: what its versions have in common.
+    TemplateId;
     /// This panel: the label on everything it made on a node.
     PanelId;
 }
@@ -109,6 +113,37 @@ impl NodeId {
     pub fn local() -> Self {
         Self("local".to_owned())
     }
+
+    /// Of a name that people gave: what fits into an id of it, and `chance` where that is nothing or where it is taken.
+    pub fn named(name: &str, chance: Option<[u8; 4]>) -> Self {
+        Self(out_of(name, "node", chance))
+    }
+}
+
+impl TemplateId {
+    /// Of a name that people gave: what fits into an id of it, and `chance` where that is nothing or where it is taken.
+    pub fn named(name: &str, chance: Option<[u8; 4]>) -> Self {
+        Self(out_of(name, "template", chance))
+    }
+}
+
+/// What fits into an id of a name; `else_` where nothing does.
+fn out_of(name: &str, else_: &str, chance: Option<[u8; 4]>) -> String {
+    let mut text = String::new();
+    for c in name.to_lowercase().chars() {
+        match c {
+            'a'..='z' | '0'..='9' => text.push(c),
+            _other if !text.is_empty() && !text.ends_with('-') => text.push('-'),
+            _other => {}
+        }
+    }
+    text.truncate(40);
+    let head = text.trim_matches('-');
+    match (head, chance) {
+        ("", chance) => format!("{else_}-{}", letters(&chance.unwrap_or_default())),
+        (head, Some(chance)) => format!("{head}-{}", letters(&chance)),
+        (head, None) => head.to_owned(),
+    }
 }
 
 #[cfg(test)]
@@ -120,6 +155,16 @@ mod tests {
         for bad in ["", "-a", "a-", "A", "a b", "a/b", "..", "a\0", "ü", &"a".repeat(64)] {
             assert_eq!(bad.parse::<UserId>(), Err(NotAnId), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn a_node_is_named_after_what_people_call_it() {
+        for (name, id) in [("Frankfurt 1", "frankfurt-1"), ("  --Ä-b--", "b"), ("日本", "node-aaaa"), ("a/../b", "a-b")] {
+            let made = NodeId::named(name, None);
+            assert_eq!((made.as_str(), made.as_str().parse::<NodeId>()), (id, Ok(made.clone())), "{name}");
+        }
+        assert_eq!(NodeId::named("a", Some([1; 4])).as_str(), "a-bbbb");
+        assert!(NodeId::named(&"x-".repeat(99), Some([0; 4])).as_str().parse::<NodeId>().is_ok());
     }
 
     #[test]

@@ -4,13 +4,20 @@
 //! function of what it is given, so that each can be tested over everything it could be given.
 
 pub mod accounts;
+pub mod checksum;
+pub mod figures;
 pub mod games;
 pub mod idleness;
 pub mod ids;
+pub mod layers;
 pub mod ledger;
 pub mod life;
 pub mod money;
 pub mod nodes;
+pub mod placing;
+pub mod secrets;
 pub mod servers;
+pub mod templates;
 pub mod time;
 pub mod users;
+pub mod variables;

@@ -269,6 +269,16 @@ pub struct Server {
     pub created_at: Millis,
     /// When the data go, where that is planned.
     pub delete_after: Option<Millis>,
+    /// Only on nodes that stand there; empty: anywhere.
+    pub region: String,
+    /// Only on nodes that have all of them.
+    pub tags: Vec<String>,
+    /// What its data are laid out of, the lowest first; it stays on these versions.
+    pub layers: Vec<super::layers::LayerRef>,
+    /// The layers before the last change: the way back.
+    pub layers_before: Vec<super::layers::LayerRef>,
+    /// Its own values for variables in text files of its layers.
+    pub variables: BTreeMap<String, String>,
 }
 
 #[cfg(test)]

@@ -52,28 +52,40 @@ pub enum Right {
     DeleteServer,
     /// Make one.
     CreateServer,
+    /// See how the whole panel stands, and everybody's servers in one list.
+    SeeOverview,
     /// See nodes.
     SeeNodes,
+    /// Let a machine join, turn it away, forget it.
+    ManageNodes,
     /// Give credits to an account.
     GrantCredits,
     /// See metrics.
     SeeMetrics,
     /// See the list of accounts.
     SeeUsers,
+    /// Switch a node: dev mode, purging, taking no new servers.
+    DriveNodes,
+    /// See templates: versions, files, use.
+    SeeTemplates,
+    /// Make, change and delete templates.
+    ManageTemplates,
 }
 
 /// The table of rights, asked in `domain` and nowhere else.
 pub fn may(role: Role, right: Right, owner: bool) -> bool {
     use Right::{
-        ChangeServer, CreateServer, DeleteServer, GrantCredits, PowerServer, SeeMetrics, SeeNodes, SeeServer, SeeUsers, TypeIntoConsole,
+        ChangeServer, CreateServer, DeleteServer, DriveNodes, GrantCredits, ManageNodes, ManageTemplates, PowerServer, SeeMetrics,
+        SeeNodes, SeeOverview, SeeServer, SeeTemplates, SeeUsers, TypeIntoConsole,
     };
     match right {
         CreateServer => true,
         SeeServer => owner || matches!(role, Role::Viewer | Role::Operator | Role::Admin),
         PowerServer | TypeIntoConsole => owner || matches!(role, Role::Operator | Role::Admin),
         ChangeServer | DeleteServer => owner || matches!(role, Role::Admin),
-        SeeNodes => matches!(role, Role::Viewer | Role::Operator | Role::Admin),
-        GrantCredits | SeeMetrics | SeeUsers => matches!(role, Role::Admin),
+        SeeOverview | SeeNodes | SeeTemplates => matches!(role, Role::Viewer | Role::Operator | Role::Admin),
+        DriveNodes | ManageTemplates => matches!(role, Role::Operator | Role::Admin),
+        GrantCredits | ManageNodes | SeeMetrics | SeeUsers => matches!(role, Role::Admin),
     }
 }
 

@@ -16,12 +16,15 @@ use super::config::{BadPool, NodeConfig, Pool};
 use super::console::{Console, Tail};
 use super::ctx::{Ctx, LABEL_SERVER, TURNS_MAX};
 use super::docker::Engine;
+use super::error::StepError;
 use super::firewall::Firewall;
 use super::heartbeat;
 use super::instance::Instance;
 use super::machine;
 use super::record::{self, Folder, Record};
-use crate::model::ids::{PanelId, ServerId};
+use super::urls::PanelUrls;
+use crate::model::ids::{PanelId, ServerId, TemplateId};
+use crate::model::nodes::{CACHED_MAX, PurgeNote};
 use crate::model::servers::Seen;
 use crate::model::time::Clock;
 use crate::wire::agent::{Action, Command, EventKind, FromNode, ToNode, VERSION};
@@ -115,6 +118,8 @@ pub async fn run(
     let _end = agent.ctx.stop.clone().drop_guard();
     agent.ctx.tasks.spawn(heartbeat::beat(Arc::clone(&agent)));
     agent.ctx.tasks.spawn(Arc::clone(&agent).hear_docker());
+    // Which way works is known, and shown, before the first server is made of layers.
+    agent.with_layers(|agent| async move { agent.ctx.layers().await.map(drop) });
     loop {
         let message = tokio::select! {
             () = stop.cancelled() => break,
@@ -147,6 +152,9 @@ fn begin(
         clock,
         engine: Engine::new(config.docker_socket.as_deref()),
         firewall: Firewall::new(pool, config.firewall),
+        layers: tokio::sync::OnceCell::new(),
+        urls: Arc::new(PanelUrls::new(outbox.clone())),
+        purged: Mutex::default(),
         outbox,
         tasks: TaskTracker::new(),
         stop,
@@ -194,12 +202,50 @@ impl Agent {
                     Console::tail(&self.ctx, &instance, Tail { after, lines, follow_secs });
                 }
             }
+            ToNode::LayerUrl { ask, url } => self.ctx.urls.answered(ask, url),
+            ToNode::SetDevMode { on } => self.with_layers(move |agent| async move {
+                let layers = agent.ctx.layers().await?;
+                layers.set_dev_mode(on);
+                tracing::info!(on, "dev mode");
+                Ok(())
+            }),
+            ToNode::PurgeCache { templates } => self.with_layers(move |agent| async move { agent.purge(templates).await }),
             ToNode::ConsoleInput { server, line } => {
                 if let Some(instance) = self.servers.get(&server) {
                     Console::write(&self.ctx, &instance, &line);
                 }
             }
         }
+    }
+
+    /// Work with the cache of templates, beside the loop.
+    fn with_layers<F>(self: &Arc<Self>, work: impl FnOnce(Arc<Agent>) -> F)
+    where
+        F: Future<Output = Result<(), StepError>> + Send + 'static,
+    {
+        let (agent, work) = (Arc::clone(self), work(Arc::clone(self)));
+        self.ctx.tasks.spawn(async move {
+            tokio::select! {
+                () = agent.ctx.stop.cancelled() => {}
+                done = work => if let Err(error) = done {
+                    tracing::warn!(%error, "the cache of templates could not do it");
+                },
+            }
+            agent.hurry.notify_one();
+        });
+    }
+
+    async fn purge(&self, templates: Option<Vec<TemplateId>>) -> Result<(), StepError> {
+        let purged = self.ctx.layers().await?.purge(templates).await?;
+        tracing::info!(freed = purged.freed, removed = purged.removed.len(), kept = purged.kept.len(), "purged the cache of templates");
+        let note = PurgeNote {
+            at: self.ctx.clock.now(),
+            freed: purged.freed,
+            removed: u32::try_from(purged.removed.len()).unwrap_or(u32::MAX),
+            kept: purged.kept.iter().take(CACHED_MAX).map(|layer| format!("{} {}", layer.template, layer.version)).collect(),
+        };
+        *self.ctx.purged.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+        Ok(())
     }
 
     fn welcome(self: &Arc<Self>, version: u32, panel: &PanelId, servers: Vec<ServerId>) {
@@ -251,7 +297,9 @@ impl Agent {
     pub async fn register(&self) {
         let engine = self.ctx.engine.version().await.unwrap_or_default();
         let specs = machine::specs(&self.ctx.config.data_dir, engine);
-        let _taken = self.ctx.outbox.send(FromNode::RegisterNode { version: VERSION, specs }).await;
+        let mut profile = self.ctx.config.profile.clone();
+        profile.net.machine = self.ctx.engine.identity().await.unwrap_or_default();
+        let _taken = self.ctx.outbox.send(FromNode::RegisterNode { version: VERSION, specs, profile }).await;
         self.hurry.notify_one();
     }
 

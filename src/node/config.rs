@@ -3,9 +3,16 @@
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
+use crate::model::ids::NodeId;
+use crate::model::nodes::Profile;
+
 /// Settings of one agent.
 #[derive(Debug, Clone)]
 pub struct NodeConfig {
+    /// Who the agent is: the label of everything that it makes.
+    pub node: NodeId,
+    /// What it says of itself to the panel.
+    pub profile: Profile,
     /// The instance folders live below it. Made when it is not there.
     pub data_dir: PathBuf,
     /// Private range that the servers' networks are cut from, such as `10.83.0.0/16`.

@@ -13,12 +13,18 @@ use super::config::{NodeConfig, Pool};
 use super::docker::Engine;
 use super::error::StepError;
 use super::firewall::Firewall;
-use crate::model::ids::{CommandId, PanelId, ServerId};
+use super::layers::{FETCHES, Layers, LayersConfig};
+use super::urls::PanelUrls;
+use crate::archives::Limits;
+use crate::model::ids::{CommandId, NodeId, PanelId, ServerId};
+use crate::model::nodes::PurgeNote;
 use crate::model::time::Clock;
 use crate::wire::agent::{Event, EventKind, FromNode};
 
 /// Label: the panel that made it.
 pub const LABEL_PANEL: &str = "roost.panel";
+/// Label: the node that it belongs to. What carries none belongs to the node inside the panel, which was there first.
+pub const LABEL_NODE: &str = "roost.node";
 /// Label: whose.
 pub const LABEL_SERVER: &str = "roost.server";
 /// Label: `game`, `door` or `network`.
@@ -55,6 +61,12 @@ pub struct Ctx {
     pub image_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// So many servers are made, started or looked at together; a wake does not wait for its turn.
     pub turns: Semaphore,
+    /// Layers of templates, opened when they are first needed.
+    pub layers: tokio::sync::OnceCell<Layers>,
+    /// Questions for addresses of layers that wait for the panel's answer.
+    pub urls: Arc<PanelUrls>,
+    /// What the last purge did.
+    pub purged: Mutex<Option<PurgeNote>>,
     /// Tag of the sidecar's image and the program's hash, once read.
     pub proxy: tokio::sync::OnceCell<Proxy>,
 }
@@ -67,6 +79,15 @@ pub struct Proxy {
 }
 
 impl Ctx {
+    /// Layers of templates.
+    pub async fn layers(&self) -> Result<&Layers, StepError> {
+        let open = || {
+            let config = LayersConfig { data_dir: self.config.data_dir.clone(), limits: Limits::default(), fetches: FETCHES, way: None };
+            Layers::open(config, self.urls.clone())
+        };
+        Ok(self.layers.get_or_try_init(open).await?)
+    }
+
     /// Tells the panel; gives up after a while when nobody takes it.
     pub async fn tell(&self, server: &ServerId, command: Option<&CommandId>, kind: EventKind) {
         let event = Event { server: server.clone(), at: self.clock.now(), command: command.cloned(), kind };
@@ -98,6 +119,11 @@ impl Ctx {
     /// Label that finds everything of this panel.
     pub fn panel_label(&self) -> Option<String> {
         self.panel().map(|panel| format!("{LABEL_PANEL}={panel}"))
+    }
+
+    /// Does what carries these labels belong to this agent? Several agents of one panel may share an engine.
+    pub fn owns(&self, labels: &HashMap<String, String>) -> bool {
+        labels.get(LABEL_NODE).map_or_else(|| self.config.node == NodeId::local(), |node| node == self.config.node.as_str())
     }
 
     /// Where the panel's id is kept, so that servers wake before the panel has spoken.

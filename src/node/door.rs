@@ -26,7 +26,7 @@ use super::ctx::Ctx;
 use super::instance::Instance;
 use crate::model::ids::ServerId;
 use crate::wire::door::{ACTIVITY_PATH, ActivityReport, BODY_BYTES_MAX, SOCKET_FILE, WAKE_PATH, WakeAnswer, WakeRequest};
-use crate::wire::wake::{NONCE, SERVER, SIGNATURE, TIMESTAMP};
+use crate::wire::wake::{NONCE, SERVER, SIGNATURE, Signed, TIMESTAMP};
 
 /// Connections of one sidecar at a time; a wake holds its own until the game's container is up.
 const CONNECTIONS_MAX: usize = 128;
@@ -145,7 +145,8 @@ fn believed(ctx: &Ctx, instance: &Instance, headers: &hyper::HeaderMap, body: &[
     }
     let secret = instance.view().secret;
     let now = ctx.clock.now();
-    let verified = instance.door_side().nonces.verify(&secret, header(TIMESTAMP), header(NONCE), header(SIGNATURE), body, now);
+    let signed = Signed { timestamp: header(TIMESTAMP), nonce: header(NONCE), signature: header(SIGNATURE), body };
+    let verified = instance.door_side().nonces.verify(&secret, &signed, now);
     if let Err(disbelief) = &verified {
         tracing::warn!(server = %instance.server, %disbelief, "a request at the sidecar's socket was not believed");
     }

@@ -4,6 +4,7 @@ use std::io;
 
 use super::docker::DockerError;
 use super::firewall::FirewallError;
+use super::layers::LayersError;
 
 /// Why a step failed.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +51,9 @@ pub enum StepError {
     /// Start without prepare.
     #[error("The server has not been prepared on this node")]
     NotPrepared,
+    /// Its layers.
+    #[error(transparent)]
+    Layers(#[from] LayersError),
     /// A newer command of another kind came.
     #[error("Given up because something else was asked for meanwhile")]
     Superseded,
@@ -78,10 +82,16 @@ impl StepError {
         move |source| StepError::Folder { what: what.into(), source }
     }
 
+    /// There was no room to write.
+    pub fn is_full_disk(&self) -> bool {
+        matches!(self, StepError::Folder { source, .. } if source.kind() == io::ErrorKind::StorageFull)
+    }
+
     /// Worth trying again without anybody changing the description.
     pub fn retryable(&self) -> bool {
         match self {
             StepError::Image { retryable, .. } => *retryable,
+            StepError::Layers(error) => error.retryable(),
             StepError::Spec(_) | StepError::Outdated => false,
             StepError::Docker(_)
             | StepError::Firewall(_)

@@ -13,6 +13,7 @@ use super::docker::{DockerError, Listed};
 use super::machine::Meter;
 use super::samples::Meters;
 use crate::model::ids::ServerId;
+use crate::model::nodes::{CACHED_MAX, CacheLoad, CachedLayer};
 use crate::model::servers::Seen;
 use crate::wire::agent::{FromNode, HEARTBEAT_SECS};
 
@@ -24,6 +25,8 @@ const FIREWALL_WAIT: Duration = Duration::from_secs(3);
 const MEASURE_WAIT: Duration = Duration::from_secs(2);
 /// Between two looks for networks that nobody knows.
 const NETWORKS_EVERY: Duration = Duration::from_mins(1);
+/// Between two looks at what is in the cache of templates.
+const CACHE_EVERY: Duration = Duration::from_secs(15);
 /// Between two looks at every server, for what a list does not show.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
@@ -42,12 +45,23 @@ struct Heart {
     networks_at: Option<Instant>,
     looked_at: Option<Instant>,
     away: bool,
+    cache_looked: Option<Instant>,
+    cached: Vec<CachedLayer>,
 }
 
 /// Beats until the agent ends.
 pub async fn beat(agent: Arc<Agent>) {
     let stop = agent.ctx.stop.clone();
-    let mut heart = Heart { agent, meter: Meter::default(), meters: Meters::default(), networks_at: None, looked_at: None, away: false };
+    let mut heart = Heart {
+        agent,
+        meter: Meter::default(),
+        meters: Meters::default(),
+        networks_at: None,
+        looked_at: None,
+        away: false,
+        cache_looked: None,
+        cached: Vec::new(),
+    };
     let beats = async {
         heart.agent.register().await;
         let mut ticks = interval(Duration::from_secs(HEARTBEAT_SECS));
@@ -84,6 +98,7 @@ impl Heart {
             Err(error) => Some(error.to_string()),
             Ok(_) => self.trouble().await.or(disk),
         };
+        load.cache = self.cache().await;
         let measured_by = Instant::now() + MEASURE_WAIT;
         let mut instances = Vec::new();
         for instance in agent.servers.list() {
@@ -99,6 +114,36 @@ impl Heart {
         let beat = FromNode::Heartbeat { at: ctx.clock.now(), load, complete, instances };
         // A panel that does not listen gets the next one.
         let _taken = ctx.outbox.send_timeout(beat, Duration::from_secs(HEARTBEAT_SECS)).await;
+    }
+
+    /// The cache of templates. What is in it is looked at now and then: it lies on the disk.
+    async fn cache(&mut self) -> Option<CacheLoad> {
+        let ctx = &self.agent.ctx;
+        let layers = ctx.layers.get()?;
+        let counts = layers.counts();
+        if self.cache_looked.is_none_or(|at| at.elapsed() >= CACHE_EVERY) {
+            self.cache_looked = Some(Instant::now());
+            if let Ok(cached) = layers.cached().await {
+                let cached = cached.into_iter().take(CACHED_MAX);
+                self.cached = cached
+                    .map(|cached| CachedLayer {
+                        template: cached.layer.template,
+                        version: cached.layer.version,
+                        bytes: cached.bytes,
+                        in_use: cached.in_use,
+                    })
+                    .collect();
+            }
+        }
+        let purged = ctx.purged.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Some(CacheLoad {
+            way: layers.way().to_string(),
+            dev_mode: layers.dev_mode(),
+            hits: counts.hits,
+            misses: counts.misses,
+            layers: self.cached.clone(),
+            purged,
+        })
     }
 
     /// What keeps servers from being prepared here, beside Docker and the disk.
@@ -123,6 +168,8 @@ impl Heart {
             }
         };
         let listed = timeout(LIST_WAIT, ask).await.unwrap_or(Err(DockerError::Slow));
+        // What another agent of this panel runs on the same engine is not ours to judge.
+        let listed = listed.map(|listed| listed.into_iter().filter(|container| ctx.owns(&container.labels)).collect::<Vec<_>>());
         if listed.is_err() {
             ctx.engine.forget();
         }
@@ -189,7 +236,7 @@ impl Heart {
         self.networks_at = Some(Instant::now());
         let Some(label) = self.agent.ctx.panel_label() else { return };
         let Ok(networks) = self.agent.ctx.engine.networks(&label).await else { return };
-        for (_, labels) in networks {
+        for (_, labels) in networks.into_iter().filter(|(_, labels)| self.agent.ctx.owns(labels)) {
             if let Some(server) = labels.get(LABEL_SERVER).and_then(|text| text.parse::<ServerId>().ok()) {
                 self.agent.remove_orphan(&server);
             }

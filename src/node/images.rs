@@ -156,6 +156,8 @@ fn pull_failed(reference: &str, error: DockerError) -> StepError {
         )
     } else if has(&["manifest unknown", "not found", "no such image", "invalid reference", "repository name must be"]) {
         (format!("The image {reference} does not exist. Check its name and tag in the catalogue"), false)
+    } else if has(&["verification failed", "digest mismatch", "unexpected eof", "corrupt"]) {
+        (format!("The image {reference} arrived damaged. It is tried again; if that goes on, ask whoever runs its registry"), true)
     } else if has(&["no matching manifest"]) {
         (format!("The image {reference} is not made for this kind of machine. Choose a node with another processor"), false)
     } else if has(&["toomanyrequests", "too many requests", "rate limit"]) {
@@ -205,6 +207,7 @@ mod tests {
             ("Get \"https://registry/v2/\": dial tcp: lookup registry: no such host", "network", true),
             ("write /var/lib/docker/tmp: no space left on device", "disk is full", true),
             ("toomanyrequests: You have reached your pull rate limit", "wait", true),
+            ("filesystem layer verification failed for digest sha256:00", "damaged", true),
             ("something new", "something new", true),
         ];
         for (said, word, again) in cases {

@@ -10,7 +10,9 @@
 //! | `instance/` | one server: its jobs one after the other |
 //! | `docker/` | the only place that names bollard |
 //! | `door` | the sidecars' unix sockets |
+//! | `link/` | the way to a panel on another machine |
 //! | `console`, `samples`, `machine` | logs and input, measurements, the machine |
+//! | `layers/`, `urls` | a server's folder out of templates, their cache, and where they come from |
 //! | `images`, `firewall`, `record` | images, packet filter, the memory on the disk |
 
 mod agent;
@@ -24,10 +26,13 @@ mod firewall;
 mod heartbeat;
 mod images;
 mod instance;
+pub mod layers;
+pub mod link;
 mod machine;
 mod record;
 mod samples;
 mod stamps;
+mod urls;
 
 pub use agent::{NodeError, run};
 pub use config::{BadPool, NodeConfig};

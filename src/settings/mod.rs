@@ -3,6 +3,10 @@
 //! The names are the same in both places, upper case in the environment and lower case in the file; the environment wins.
 //! A key that nobody knows, or a value that cannot be, stops the start and is named.
 
+pub mod link;
+mod objects;
+pub mod secrets;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -12,7 +16,16 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Value;
 
+pub use objects::Objects;
+
 use crate::model::money::Credits;
+use crate::model::placing::Overcommit;
+use crate::model::secrets::Secret;
+
+/// Least and most of what may be promised, in percent.
+const PROMISE: (u32, u32) = (10, 10_000);
+/// Fewest characters of a secret that somebody sets.
+const SECRET_MIN: usize = 16;
 
 /// The whole of it.
 #[derive(Debug, Clone)]
@@ -21,8 +34,12 @@ pub struct Settings {
     pub web: Web,
     /// Where things are kept.
     pub data: Data,
-    /// The node inside the panel.
+    /// Where templates and backups are kept.
+    pub objects: Objects,
+    /// The node inside the panel, or the agent of this machine.
     pub node: Node,
+    /// Between panel and nodes.
+    pub link: link::Link,
     /// Credits.
     pub credits: Money,
     /// Sleeping and reconciling.
@@ -50,6 +67,8 @@ pub struct Web {
     pub open_registration: bool,
     /// `SERVERS_MAX`: most servers of one account.
     pub servers_max: u32,
+    /// `WEBHOOK_SECRET`: sidecars that reach the panel itself sign with keys derived from it; none: made and kept.
+    pub webhook_secret: Option<Secret>,
 }
 
 /// Where things are kept.
@@ -70,6 +89,8 @@ pub struct Node {
     pub embedded: bool,
     /// `PUBLIC_HOST`: host name or address that players use.
     pub public_host: String,
+    /// It was set, and does not just follow `BACKEND_URL`.
+    pub public_host_is_set: bool,
     /// `BIND_HOST`: address that public ports listen on.
     pub bind_host: String,
     /// `PORT_RANGE`: first and last public port.
@@ -78,6 +99,8 @@ pub struct Node {
     pub subnet_pool: String,
     /// How many /29s the pool holds.
     pub subnets: u32,
+    /// `PROMISE_CPU`, `PROMISE_MEMORY`, `PROMISE_DISK`: how much of what a node has may be promised to its servers, in percent.
+    pub overcommit: Overcommit,
     /// `GAME_FIREWALL`: keep games away from private addresses.
     pub firewall: bool,
     /// `PROXY_BINARY`: the static sidecar program.
@@ -165,6 +188,15 @@ impl Reader {
         self.env.remove(name).filter(|value| !value.is_empty()).or(from_file).unwrap_or_else(|| default.to_owned())
     }
 
+    fn secret(&mut self, name: &str) -> Result<Option<Secret>, SettingsError> {
+        let value = self.text(name, "");
+        match value.len() {
+            0 => Ok(None),
+            1..SECRET_MIN => Err(bad(name, "(hidden)", &format!("at least {SECRET_MIN} characters long"))),
+            _ => Ok(Some(Secret::new(value))),
+        }
+    }
+
     fn parsed<T: FromStr>(&mut self, name: &str, default: &str, expected: &str) -> Result<T, SettingsError> {
         let value = self.text(name, default);
         value.parse().map_err(|_| bad(name, &value, expected))
@@ -203,7 +235,8 @@ impl Reader {
 }
 
 fn bad(name: &str, value: &str, expected: &str) -> SettingsError {
-    let value = if name.contains("URL") { "(hidden)" } else { value };
+    let hidden = ["URL", "KEY", "SECRET"].iter().any(|word| name.contains(word));
+    let value = if hidden { "(hidden)" } else { value };
     SettingsError::Bad { name: name.to_owned(), value: value.to_owned(), expected: expected.to_owned() }
 }
 
@@ -218,9 +251,11 @@ impl Settings {
         let web = Web::read(&mut reader)?;
         let settings = Settings {
             node: Node::read(&mut reader, &web)?,
+            link: link::Link::read(&mut reader, &web)?,
             credits: Money::read(&mut reader)?,
             life: Life::read(&mut reader)?,
             log: Log::read(&mut reader)?,
+            objects: Objects::read(&mut reader, &data.dir)?,
             web,
             data,
         };
@@ -261,6 +296,7 @@ impl Web {
             max_body_bytes: reader.number("MAX_BODY_BYTES", "65536", (1_024, 16 << 20))? as usize,
             open_registration: reader.yes("OPEN_REGISTRATION", true)?,
             servers_max: reader.number("SERVERS_MAX", "50", (1, 10_000))?,
+            webhook_secret: reader.secret("WEBHOOK_SECRET")?,
             backend_url,
         })
     }
@@ -279,15 +315,22 @@ impl Node {
             .and_then(|(address, bits)| address.parse::<std::net::Ipv4Addr>().ok().zip(bits.parse::<u32>().ok()).map(|(_, bits)| bits));
         let bits = bits.filter(|bits| (8..=29).contains(bits));
         let bits = bits.ok_or_else(|| bad("SUBNET_POOL", &subnet_pool, "an IPv4 network of /8 to /29, such as 10.83.0.0/16"))?;
+        let public_host = reader.text("PUBLIC_HOST", "");
         Ok(Node {
             embedded: reader.yes("EMBEDDED_NODE", true)?,
-            public_host: reader.text("PUBLIC_HOST", &host),
+            public_host_is_set: !public_host.is_empty(),
+            public_host: if public_host.is_empty() { host } else { public_host },
             bind_host: reader
                 .parsed::<std::net::IpAddr>("BIND_HOST", "0.0.0.0", "an address of this machine, or 0.0.0.0 for all")?
                 .to_string(),
             ports,
             subnets: 1 << (29 - bits).min(20),
             subnet_pool,
+            overcommit: Overcommit {
+                cpu: reader.number("PROMISE_CPU", "800", PROMISE)?,
+                memory: reader.number("PROMISE_MEMORY", "300", PROMISE)?,
+                disk: reader.number("PROMISE_DISK", "200", PROMISE)?,
+            },
             firewall: reader.yes("GAME_FIREWALL", true)?,
             proxy_binary: reader.text("PROXY_BINARY", &beside_this_program("roost-proxy")).into(),
             hold_secs: reader.number("HOLD_SECS", "60", (5, 600))?,

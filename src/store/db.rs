@@ -12,7 +12,7 @@ use sea_query::{PostgresQueryBuilder, SqliteQueryBuilder, Value, Values};
 use sea_query_sqlx::{SqlxBinder, SqlxValues};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::{AssertSqlSafe, Connection, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 use tokio::sync::Mutex;
 
 /// Reading connections to SQLite.
@@ -28,9 +28,15 @@ pub enum StoreError {
     /// Something that must be unique is there already.
     #[error("it exists already")]
     Exists(#[source] sqlx::Error),
+    /// Something else points at it, so it cannot go.
+    #[error("it is in use")]
+    InUse(#[source] sqlx::Error),
     /// Locked, out of connections, or cut off: worth another try.
     #[error("the database is busy or away")]
     Busy(#[source] sqlx::Error),
+    /// There is no room to write: worth another try once somebody has made some.
+    #[error("the disk of the database is full")]
+    Full(#[source] sqlx::Error),
     /// The row moved since it was read.
     #[error("the row has changed since it was read")]
     Stale,
@@ -44,9 +50,13 @@ pub enum StoreError {
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
+        // SQLite's 13, and PostgreSQL's disk_full.
+        let full = |code: &str| matches!(code, "13" | "53100");
         let busy_lite = |code: &str| matches!(code, "5" | "6" | "261" | "262" | "517");
         match &error {
+            sqlx::Error::Database(refusal) if refusal.is_foreign_key_violation() => StoreError::InUse(error),
             sqlx::Error::Database(refusal) if refusal.is_unique_violation() => StoreError::Exists(error),
+            sqlx::Error::Database(refusal) if refusal.code().is_some_and(|code| full(&code)) => StoreError::Full(error),
             sqlx::Error::Database(refusal)
                 if refusal.code().is_some_and(|code| busy_lite(&code) || code.starts_with("40") || code.starts_with("57P")) =>
             {
@@ -191,7 +201,12 @@ impl Db {
             .pragma("temp_store", "memory")
             .statement_cache_capacity(256);
         let pool = |connections: u32| SqlitePoolOptions::new().max_connections(connections).min_connections(1).acquire_timeout(PATIENCE);
-        let writer = pool(1).idle_timeout(None).max_lifetime(None).connect_with(options.clone()).await?;
+        // SQLite ends a transaction by itself when its disk is full; the connection still believes in it, and must not be used again.
+        let writer = pool(1).after_release(|conn, _| {
+            let whole = !conn.is_in_transaction();
+            Box::pin(async move { Ok(whole) })
+        });
+        let writer = writer.idle_timeout(None).max_lifetime(None).connect_with(options.clone()).await?;
         let readers = pool(LITE_READERS).idle_timeout(None).max_lifetime(None).test_before_acquire(false).connect_with(options).await?;
         Ok(Db(Inner::Lite { readers, writer }))
     }

@@ -29,6 +29,8 @@ pub struct Kept {
     pub status: Option<i64>,
     /// Body of the answer.
     pub answer: Option<String>,
+    /// When it came first, in milliseconds since 1970.
+    pub created_at: i64,
 }
 
 /// Claims a key; true when it was free.
@@ -45,7 +47,7 @@ pub async fn claim(db: &Db, user: &UserId, key: &str, request: &str, now: Millis
 /// What is known under a key.
 pub async fn get(db: &Db, user: &UserId, key: &str) -> Result<Option<Kept>, StoreError> {
     let select = Query::select()
-        .columns([I::Request, I::Status, I::Answer])
+        .columns([I::Request, I::Status, I::Answer, I::CreatedAt])
         .from(I::Table)
         .and_where(Expr::col(I::UserId).eq(user.as_str()))
         .and_where(Expr::col(I::Key).eq(key))

@@ -8,14 +8,14 @@ use sqlx::FromRow;
 
 use super::{Db, StoreError};
 use crate::model::idleness::Quiet;
-use crate::model::ids::{NodeId, ServerId, UserId};
+use crate::model::ids::{GameId, NodeId, PlanId, ServerId, UserId};
 use crate::model::life::Life;
 use crate::model::money::Credits;
 use crate::model::servers::{Phase, Server, Wanted};
 use crate::model::time::Millis;
 
 #[derive(Iden, Clone, Copy)]
-enum Servers {
+pub(super) enum Servers {
     Table,
     Id,
     Owner,
@@ -50,11 +50,16 @@ enum Servers {
     Players,
     CreatedAt,
     DeleteAfter,
+    Region,
+    Tags,
+    Layers,
+    LayersBefore,
+    Variables,
 }
 
 use Servers as S;
 
-const COLUMNS: [Servers; 33] = [
+const COLUMNS: [Servers; 38] = [
     S::Id,
     S::Owner,
     S::Name,
@@ -88,6 +93,11 @@ const COLUMNS: [Servers; 33] = [
     S::Players,
     S::CreatedAt,
     S::DeleteAfter,
+    S::Region,
+    S::Tags,
+    S::Layers,
+    S::LayersBefore,
+    S::Variables,
 ];
 
 #[derive(FromRow)]
@@ -124,6 +134,11 @@ struct ServerRow {
     players: Option<i64>,
     created_at: i64,
     delete_after: Option<i64>,
+    region: String,
+    tags: String,
+    layers: String,
+    layers_before: String,
+    variables: String,
 }
 
 fn read<T: DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {
@@ -176,6 +191,11 @@ impl TryFrom<ServerRow> for Server {
             players: row.players.map(|players| small(players, "servers.players")).transpose()?,
             created_at: Millis(row.created_at),
             delete_after: row.delete_after.map(Millis),
+            region: row.region,
+            tags: read(&row.tags, "servers.tags")?,
+            layers: read(&row.layers, "servers.layers")?,
+            layers_before: read(&row.layers_before, "servers.layers_before")?,
+            variables: read(&row.variables, "servers.variables")?,
         })
     }
 }
@@ -218,6 +238,11 @@ fn values(server: &Server, due_at: Millis) -> Result<Vec<Value>, StoreError> {
         server.players.map(i64::from).into(),
         server.created_at.0.into(),
         server.delete_after.map(|at| at.0).into(),
+        text(&server.region),
+        write(&server.tags)?.into(),
+        write(&server.layers)?.into(),
+        write(&server.layers_before)?.into(),
+        write(&server.variables)?.into(),
     ])
 }
 
@@ -366,6 +391,50 @@ pub async fn subnets(db: &Db, node: &NodeId, limit: u64) -> Result<Vec<u32>, Sto
         .limit(limit)
         .to_owned();
     db.all::<NumberRow>(&select).await?.into_iter().map(|row| small(row.number, "servers.subnet")).collect()
+}
+
+/// Servers of one size on one node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Where.
+    pub node: NodeId,
+    /// Catalogue entry.
+    pub game: GameId,
+    /// Its size.
+    pub plan: PlanId,
+    /// How many.
+    pub number: u32,
+}
+
+#[derive(FromRow)]
+struct GroupRow {
+    node: String,
+    game: String,
+    plan: String,
+    number: i64,
+}
+
+/// How many servers of each size are on each node, or on one.
+pub async fn count_by_plan(db: &Db, only: Option<&NodeId>) -> Result<Vec<Group>, StoreError> {
+    let mut select = Query::select()
+        .columns([S::Node, S::Game, S::Plan])
+        .expr_as(Expr::col(S::Id).count(), "number")
+        .from(S::Table)
+        .group_by_columns([S::Node, S::Game, S::Plan])
+        .to_owned();
+    if let Some(node) = only {
+        select.and_where(Expr::col(S::Node).eq(node.as_str()));
+    }
+    let rows: Vec<GroupRow> = db.all(&select).await?;
+    let group = |row: GroupRow| {
+        Ok(Group {
+            node: row.node.parse().map_err(|_| StoreError::Unreadable("servers.node"))?,
+            game: row.game.parse().map_err(|_| StoreError::Unreadable("servers.game"))?,
+            plan: row.plan.parse().map_err(|_| StoreError::Unreadable("servers.plan"))?,
+            number: small(row.number, "servers.number")?,
+        })
+    };
+    rows.into_iter().map(group).collect()
 }
 
 /// How many servers somebody has.

@@ -1,5 +1,7 @@
 //! Accounts. The password hash leaves this room only towards the check of a login.
 
+use std::collections::{BTreeSet, HashMap};
+
 use sea_query::{Expr, ExprTrait, Func, Iden, Order, Query};
 use sqlx::FromRow;
 
@@ -106,6 +108,22 @@ pub async fn list(db: &Db, prefix: &str, limit: u64) -> Result<Vec<User>, StoreE
         .limit(limit)
         .to_owned();
     db.all::<UserRow>(&select).await?.into_iter().map(|row| <(User, String)>::try_from(row).map(|(user, _)| user)).collect()
+}
+
+#[derive(FromRow)]
+struct BalanceRow {
+    id: String,
+    balance: i64,
+}
+
+/// The balances of these accounts.
+pub async fn balances(db: &Db, ids: impl Iterator<Item = &UserId>) -> Result<HashMap<UserId, Credits>, StoreError> {
+    let ids: BTreeSet<&str> = ids.map(UserId::as_str).collect();
+    let select =
+        Query::select().columns([Users::Id, Users::Balance]).from(Users::Table).and_where(Expr::col(Users::Id).is_in(ids)).to_owned();
+    let rows = db.all::<BalanceRow>(&select).await?;
+    let read = |row: BalanceRow| Ok((row.id.parse().map_err(|_| StoreError::Unreadable("users.id"))?, Credits(row.balance)));
+    rows.into_iter().map(read).collect()
 }
 
 /// Sets a new password hash and ends every session that began before `sessions_from`.

@@ -8,8 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::InstanceSpec;
 use crate::model::idleness::Sample;
-use crate::model::ids::{CommandId, PanelId, ServerId};
-use crate::model::nodes::{Load, Specs};
+use crate::model::ids::{CommandId, PanelId, ServerId, TemplateId};
+use crate::model::layers::LayerRef;
+use crate::model::nodes::{Load, Profile, Specs};
 use crate::model::servers::{Run, Seen};
 use crate::model::time::Millis;
 
@@ -48,6 +49,23 @@ pub enum ToNode {
         lines: u32,
         /// How long to follow; asked again before it ends. 0: do not follow.
         follow_secs: u32,
+    },
+    /// Answer to [`FromNode::WantLayer`].
+    LayerUrl {
+        /// Which question.
+        ask: u64,
+        /// Where to get the archive, for a short time; or why there is none, in words.
+        url: Result<String, String>,
+    },
+    /// Pass over the cache of templates and fetch each layer anew, or stop doing so.
+    SetDevMode {
+        /// Do it.
+        on: bool,
+    },
+    /// Remove templates from the cache that no server is made of; what came of it is in the next heartbeat's load.
+    PurgeCache {
+        /// Only these; none: all.
+        templates: Option<Vec<TemplateId>>,
     },
     /// A line for the game's standard input; without line break, at most [`LINE_BYTES_MAX`].
     ConsoleInput {
@@ -103,6 +121,9 @@ pub enum FromNode {
         version: u32,
         /// What it has.
         specs: Specs,
+        /// What it says of itself; agents of before say nothing.
+        #[serde(default)]
+        profile: Profile,
     },
     /// Every [`HEARTBEAT_SECS`].
     Heartbeat {
@@ -114,6 +135,13 @@ pub enum FromNode {
         complete: bool,
         /// All instances of this panel.
         instances: Vec<InstanceReport>,
+    },
+    /// A layer of one of its servers has to be fetched: where from? Answered by [`ToNode::LayerUrl`].
+    WantLayer {
+        /// Of this question, for the answer.
+        ask: u64,
+        /// Which.
+        layer: LayerRef,
     },
     /// Something happened.
     Event(Event),
@@ -206,6 +234,11 @@ pub enum EventKind {
         port: u16,
         /// True: the node is starting it. False: it was refused.
         started: bool,
+    },
+    /// Something that its owner should know and that is no failure, such as a variable that nobody knows.
+    Note {
+        /// In words.
+        text: String,
     },
     /// Lines of the log.
     Log {

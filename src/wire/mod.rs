@@ -6,5 +6,7 @@
 pub mod agent;
 pub mod door;
 #[cfg(feature = "panel")]
+pub mod link;
+#[cfg(feature = "panel")]
 pub mod spec;
 pub mod wake;

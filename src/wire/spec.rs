@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 use super::door::Verdict;
 use crate::model::games::{Ready, Stop};
 use crate::model::ids::ServerId;
+use crate::model::layers::LayerRef;
 use crate::model::servers::PublicPort;
 
 /// A server as its node has to run it.
@@ -49,6 +50,12 @@ pub struct InstanceSpec {
     pub door: Option<String>,
     /// Whether traffic may wake it, and what to tell players if not.
     pub wake: Verdict,
+    /// What its data are laid out of, the lowest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub layers: Vec<LayerRef>,
+    /// Names and values that stand in text files of its layers.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub variables: BTreeMap<String, String>,
 }
 
 impl InstanceSpec {

@@ -58,6 +58,39 @@ pub fn sign(secret: &[u8], timestamp: &str, nonce: &str, body: &[u8]) -> String 
     mac(secret, timestamp, nonce, body).map_or_else(String::new, |mac| hex::encode(mac.finalize().into_bytes()))
 }
 
+/// What stands in the headers of a signed request.
+#[derive(Debug, Clone, Copy)]
+pub struct Signed<'a> {
+    /// [`TIMESTAMP`].
+    pub timestamp: &'a str,
+    /// [`NONCE`].
+    pub nonce: &'a str,
+    /// [`SIGNATURE`].
+    pub signature: &'a str,
+    /// What was signed.
+    pub body: &'a [u8],
+}
+
+impl Signed<'_> {
+    /// Is it well made, by whoever holds the secret, and fresh? That its nonce has not been used is for the caller to see to.
+    ///
+    /// # Errors
+    /// Says why not.
+    pub fn check(&self, secret: &[u8], now: Millis) -> Result<(), Disbelief> {
+        let at = Millis(self.timestamp.parse().map_err(|_| Disbelief::Malformed)?);
+        let bytes = hex::decode(self.signature).map_err(|_| Disbelief::Malformed)?;
+        if self.nonce.len() != 32 || !self.nonce.bytes().all(|b| b.is_ascii_hexdigit()) {
+            return Err(Disbelief::Malformed);
+        }
+        let mac = mac(secret, self.timestamp, self.nonce, self.body).ok_or(Disbelief::Malformed)?;
+        mac.verify_slice(&bytes).map_err(|_| Disbelief::Forged)?;
+        if now.since(at) > SKEW_MAX || at.since(now) > SKEW_MAX {
+            return Err(Disbelief::Stale);
+        }
+        Ok(())
+    }
+}
+
 /// The nonces of one server within [`SKEW_MAX`].
 #[derive(Debug, Default)]
 pub struct Nonces {
@@ -70,38 +103,22 @@ impl Nonces {
     ///
     /// # Errors
     /// Says why not.
-    pub fn verify(
-        &mut self,
-        secret: &[u8],
-        timestamp: &str,
-        nonce: &str,
-        signature: &str,
-        body: &[u8],
-        now: Millis,
-    ) -> Result<(), Disbelief> {
-        let at = Millis(timestamp.parse().map_err(|_| Disbelief::Malformed)?);
-        let bytes = hex::decode(signature).map_err(|_| Disbelief::Malformed)?;
-        if nonce.len() != 32 || !nonce.bytes().all(|b| b.is_ascii_hexdigit()) {
-            return Err(Disbelief::Malformed);
-        }
-        mac(secret, timestamp, nonce, body).ok_or(Disbelief::Malformed)?.verify_slice(&bytes).map_err(|_| Disbelief::Forged)?;
-        if now.since(at) > SKEW_MAX || at.since(now) > SKEW_MAX {
-            return Err(Disbelief::Stale);
-        }
+    pub fn verify(&mut self, secret: &[u8], signed: &Signed<'_>, now: Millis) -> Result<(), Disbelief> {
+        signed.check(secret, now)?;
         // A nonce can be forgotten once its own timestamp has gone stale, whenever it came in.
         while self.order.front().is_some_and(|(at, _)| now.since(*at) > 2 * SKEW_MAX) {
             if let Some((_, old)) = self.order.pop_front() {
                 self.seen.remove(&old);
             }
         }
-        if self.seen.contains(nonce) {
+        if self.seen.contains(signed.nonce) {
             return Err(Disbelief::Replayed);
         }
         if self.order.len() >= NONCES_MAX {
             return Err(Disbelief::TooMany);
         }
-        self.seen.insert(nonce.to_owned());
-        self.order.push_back((now, nonce.to_owned()));
+        self.seen.insert(signed.nonce.to_owned());
+        self.order.push_back((now, signed.nonce.to_owned()));
         Ok(())
     }
 }
@@ -115,7 +132,7 @@ mod tests {
 
     fn verify(nonces: &mut Nonces, timestamp: &str, nonce: &str, body: &[u8], now: i64) -> Result<(), Disbelief> {
         let signature = sign(SECRET, timestamp, nonce, b"body");
-        nonces.verify(SECRET, timestamp, nonce, &signature, body, Millis(now))
+        nonces.verify(SECRET, &Signed { timestamp, nonce, signature: &signature, body }, Millis(now))
     }
 
     #[test]

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Ctx, Refusal, billing, servers};
+use crate::domain::{Ctx, Refusal, billing, figures, nodes, servers};
 
 /// How long tasks have to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -19,6 +19,9 @@ pub const GRACE: Duration = Duration::from_secs(10);
 const DUE_EVERY: Duration = Duration::from_secs(1);
 /// How often what has served its time is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// How often the figure of the minute is looked for; more than once a minute, so that none is left out.
+const FIGURES_EVERY: Duration = Duration::from_secs(20);
 
 /// Periods that an operator sets.
 #[derive(Debug, Clone, Copy)]
@@ -127,9 +130,17 @@ pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
         let ctx = bills.clone();
         async move { billing::tick(&ctx).await.map(drop) }
     });
+    let noted = ctx.clone();
+    runner.every("figures", FIGURES_EVERY, move || {
+        let ctx = noted.clone();
+        async move { figures::note(&ctx).await.map(drop) }
+    });
     let sweeps = ctx.clone();
     runner.every("sweep", SWEEP_EVERY, move || {
         let ctx = sweeps.clone();
-        async move { servers::sweep(&ctx).await }
+        async move {
+            servers::sweep(&ctx).await?;
+            nodes::sweep(&ctx).await
+        }
     });
 }

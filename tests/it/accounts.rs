@@ -8,7 +8,7 @@ use roost::model::users::Role;
 use serde_json::json;
 
 use crate::app::{App, PASSWORD, on_site, on_site_with};
-use crate::world::{on_both, policy};
+use crate::world::on_both;
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -61,7 +61,7 @@ async fn the_session_cookie_is_closed_to_scripts_and_new_at_every_login() {
 
 #[tokio::test]
 async fn every_wrong_registration_is_answered_at_its_field() {
-    on_site_with("every_wrong_registration_is_answered_at_its_field", policy(), |app| async move {
+    on_site_with("every_wrong_registration_is_answered_at_its_field", Policy::default(), |app| async move {
         app.player("ada@example.org").await;
         let table = [
             ("", PASSWORD, "email", "Enter your e-mail address."),
@@ -143,7 +143,7 @@ async fn the_setup_link_makes_one_admin() {
 
 #[tokio::test]
 async fn strangers_cannot_register_where_that_is_closed() {
-    let closed = Policy { open_registration: false, ..policy() };
+    let closed = Policy { open_registration: false, ..Policy::default() };
     on_site_with("strangers_cannot_register_where_that_is_closed", closed, |app| async move {
         let answer = app.browser().post("/auth/register", &[("email", "ada@example.org"), ("password", PASSWORD)]).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use reqwest::{Method, StatusCode};
-use roost::domain::{billing, users};
+use roost::domain::{billing, idempotency, users};
 use roost::http::{WebSettings, route_list};
-use roost::model::time::{HOUR, SECOND};
+use roost::model::time::{HOUR, MINUTE, SECOND};
 use roost::wire::agent::{Event, EventKind, FromNode, LogLine};
 use serde_json::{Value, json};
 
@@ -126,6 +126,26 @@ async fn the_same_key_does_the_work_once() {
             let answer = ada.ask_with(Method::POST, "/api/servers", Some(body.clone()), &[("idempotency-key", bad)]).await;
             assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{bad:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_key_whose_request_was_cut_off_says_so_and_does_nothing_twice() {
+    on_site("a_key_whose_request_was_cut_off_says_so_and_does_nothing_twice", |app| async move {
+        let ada = app.world.player("ada@example.org").await;
+        let program = app.program(&ada).await;
+        let body = json!({"name": "Valley", "game": "demo", "plan": "small"});
+        let bytes = serde_json::to_vec(&body).unwrap();
+        // What a panel that is killed between the claim and the answer leaves behind.
+        idempotency::claim(&app.world.ctx, &ada, "cut", "POST", "/api/servers", &bytes).await.expect("claimed");
+        let ask = || program.ask_with(Method::POST, "/api/servers", Some(body.clone()), &[("idempotency-key", "cut")]);
+        let early = ask().await;
+        assert!(early.status == StatusCode::CONFLICT && early.text.contains("still under way"), "{}", early.text);
+        app.world.clock.pass(3 * MINUTE);
+        let late = ask().await;
+        assert!(late.status == StatusCode::CONFLICT && late.text.contains("not known whether it was carried out"), "{}", late.text);
+        assert_eq!(program.get("/api/servers").await.json()["servers"].as_array().unwrap().len(), 0);
     })
     .await;
 }

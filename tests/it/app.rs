@@ -24,7 +24,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, on_both_with, policy};
+use crate::world::{World, on_both_with};
 
 /// Everybody's password.
 pub const PASSWORD: &str = "correct horse battery";
@@ -56,6 +56,7 @@ impl App {
 
     /// Somebody with a fresh browser.
     pub fn browser(&self) -> Browser {
+        crate::services::ring();
         let jar = Arc::new(Jar::default());
         let client = reqwest::Client::builder().cookie_provider(jar.clone()).redirect(redirect::Policy::none()).timeout(PATIENCE);
         Browser { client: client.build().expect("a client"), jar, url: self.url.clone() }
@@ -91,6 +92,7 @@ impl App {
     /// Whoever this is, by a token.
     pub async fn program(&self, actor: &Actor) -> Program {
         let (_, secret) = tokens::create(&self.world.ctx, actor, "a test", 1).await.expect("a token");
+        crate::services::ring();
         Program { client: reqwest::Client::new(), url: self.url.clone(), secret }
     }
 
@@ -113,7 +115,7 @@ impl Drop for App {
 
 /// Runs a body on the whole site, on both databases.
 pub async fn on_site<F: Future<Output = ()>>(test: &str, body: impl Fn(App) -> F) {
-    on_site_with(test, policy(), body).await;
+    on_site_with(test, Policy::default(), body).await;
 }
 
 /// The same under another policy.
@@ -145,6 +147,12 @@ impl Answer {
 
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("{}: {}", self.status, self.text))
+    }
+
+    /// The page does not hold this text.
+    #[track_caller]
+    pub fn lacks(&self, text: &str) {
+        assert!(!self.text.contains(text), "{} with {text:?}: {}", self.status, self.text);
     }
 
     /// The page holds this text.

@@ -4,7 +4,6 @@ use reqwest::StatusCode;
 use roost::domain::Policy;
 
 use crate::app::{Answer, App, PASSWORD, on_site, on_site_with};
-use crate::world::policy;
 
 fn request_of(page: &Answer) -> String {
     let rest = page.text.split("name=\"request\" value=\"").nth(1).expect("the form carries a key");
@@ -54,8 +53,29 @@ async fn an_admin_grants_credits_once_for_each_form() {
 }
 
 #[tokio::test]
+async fn an_open_billing_page_shows_a_grant_without_being_asked_for_again() {
+    on_site("an_open_billing_page_shows_a_grant_without_being_asked_for_again", |app| async move {
+        app.world.admin().await;
+        let ada = app.player("ada@example.org").await;
+        let mut socket = ada.socket("/billing/live").await.expect("it opens");
+        socket.until("id=\"ledger\"").await;
+        let mut older = ada.socket("/billing/live?ledger=no").await.expect("it opens");
+        let first = older.until("id=\"purse\"").await;
+        let admin = app.log_in("admin@example.org").await;
+        let request = request_of(&admin.get("/billing").await);
+        let fields = [("email", "ada@example.org"), ("grant-amount", "12.5"), ("note", "for the tournament"), ("request", &request)];
+        admin.post("/billing/grant", &fields).await;
+        let shown = socket.until("for the tournament").await;
+        assert!(shown.contains("id=\"purse\"") && shown.contains("112.50"), "{shown}");
+        let second = older.until("112.50").await;
+        assert!(!first.contains("ledger-h") && !second.contains("ledger-h"), "older entries stay where the reader has them");
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn a_demonstration_lets_people_top_up_says_so_and_nothing_else_does() {
-    let demo = Policy { demo_top_up: true, ..policy() };
+    let demo = Policy { demo_top_up: true, ..Policy::default() };
     on_site_with("a_demonstration_lets_people_top_up_says_so_and_nothing_else_does", demo, |app| async move {
         let ada = app.player("ada@example.org").await;
         let page = ada.get("/billing").await;

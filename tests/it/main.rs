@@ -4,16 +4,28 @@
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails ends the test")]
 
 mod accounts;
+mod admin_web;
 mod api;
 #[allow(dead_code)]
 mod app;
 mod billing_web;
 mod browser;
 mod catalogue;
+mod doors;
 mod fake_node;
+mod full_disk;
+mod join;
 mod kill;
+mod laid_out;
+mod layers_web;
+#[allow(dead_code)]
+mod linked;
+mod machines;
 mod node;
+mod nodes_web;
+mod objects;
 mod pages;
+mod placing;
 mod program;
 mod proxy;
 mod rights;
@@ -22,6 +34,7 @@ mod servers_web;
 #[allow(dead_code, reason = "each function waits for the first test that needs its service")]
 mod services;
 mod story;
+mod templates;
 mod tidy;
 #[allow(dead_code)]
 mod world;

@@ -2,11 +2,13 @@
 #![expect(clippy::unwrap_used, reason = "a step of a test that fails ends the test")]
 
 mod busybox;
-mod site;
+pub mod site;
 
 mod console;
 mod engine;
 mod faults;
 mod firewall;
+mod layers;
 mod life;
+mod registry;
 mod wake;

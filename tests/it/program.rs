@@ -26,7 +26,7 @@ pub struct Program {
     pub made: Arc<Mutex<BTreeSet<String>>>,
 }
 
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     listener.local_addr().expect("it has an address").port()
 }
@@ -52,6 +52,7 @@ impl Program {
             ("SUBNET_POOL", pool),
             ("PROXY_BINARY", docker.proxy_binary().display().to_string()),
             ("LOG_LEVEL", "info".to_owned()),
+            ("NODE_LISTEN", "127.0.0.1:0".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();
@@ -141,12 +142,35 @@ pub struct Api {
 impl Api {
     /// Makes an account and logs in with it.
     pub async fn register(program: &Program, email: &str) -> Api {
+        crate::services::ring();
         let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().expect("a client");
         let body = serde_json::json!({"email": email, "password": "correct horse battery"});
         let answer = client.post(format!("{}/auth/register", program.url)).json(&body).send().await.expect("answered");
         assert!(answer.status().is_success(), "registered: {}", answer.status());
         let answer: Value = answer.json().await.expect("JSON");
         let token = answer["token"].as_str().expect("a token").to_owned();
+        Api { client, url: program.url.clone(), token, made: program.made.clone() }
+    }
+
+    /// The first admin, by the link that the program's first start has printed.
+    pub async fn admin(program: &Program, email: &str) -> Api {
+        let begin = Instant::now();
+        let setup = loop {
+            // The line has come as a whole when something stands behind it.
+            let log = program.log();
+            let line = log.split_once("setup=").and_then(|(_, rest)| rest.split_once('\n'));
+            if let Some((secret, _)) = line {
+                break secret.to_owned();
+            }
+            assert!(begin.elapsed() < UP_WITHIN, "no link to the first admin: {log}");
+            std::thread::yield_now();
+        };
+        crate::services::ring();
+        let client = reqwest::Client::builder().timeout(Duration::from_secs(20)).build().expect("a client");
+        let body = serde_json::json!({"email": email, "password": "correct horse battery", "setup": setup});
+        let answer = client.post(format!("{}/auth/register", program.url)).json(&body).send().await.expect("answered");
+        let answer: Value = answer.json().await.expect("JSON");
+        let token = answer["token"].as_str().unwrap_or_else(|| panic!("{answer}")).to_owned();
         Api { client, url: program.url.clone(), token, made: program.made.clone() }
     }
 
@@ -164,6 +188,19 @@ impl Api {
             self.made.lock().expect("whole").insert(id.to_owned());
         }
         Some((status, body))
+    }
+
+    /// An answer that is no JSON.
+    pub async fn text(&self, path: &str) -> String {
+        let request = self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token);
+        request.send().await.expect("the panel answers").text().await.expect("text")
+    }
+
+    /// Sends bytes as they are.
+    pub async fn send(&self, path: &str, bytes: Vec<u8>) -> (u16, Value) {
+        let request = self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).body(bytes);
+        let answer = request.send().await.expect("the panel answers");
+        (answer.status().as_u16(), answer.json().await.unwrap_or(Value::Null))
     }
 
     pub async fn ask(&self, method: reqwest::Method, path: &str, body: Option<Value>) -> (u16, Value) {

@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use reqwest::{Method, StatusCode};
-use roost::domain::{Actor, Policy, servers, tokens, users};
+use roost::domain::templates::Choice;
+use roost::domain::{Actor, Policy, nodes, servers, tokens, users};
 use roost::http::route_list;
 use roost::model::servers::Wanted;
 use roost::model::time::SECOND;
-use roost::model::users::Role;
+use roost::model::users::{Role, User};
 
 use crate::app::{Answer, App, Browser, Program, on_site_with};
-use crate::world::{form, policy};
+use crate::world::form;
 
 /// What somebody meets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,6 +36,9 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("GET", "/", [O; 6]),
     ("GET", "/health", [O; 6]),
     ("GET", "/ready", [O; 6]),
+    // For whoever holds a server's key; roles do not count.
+    ("POST", "/api/webhook/wake", [U; 6]),
+    ("POST", "/api/webhook/activity", [U; 6]),
     ("GET", "/static/{*path}", [O; 6]),
     ("GET", "/auth/login", [O; 6]),
     ("POST", "/auth/login", [O; 6]),
@@ -47,6 +51,8 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("GET", "/servers/{id}", [L, N, O, O, O, O]),
     ("GET", "/servers/{id}/live", [U, N, O, O, O, O]),
     ("GET", "/servers/{id}/logs", [L, N, O, O, O, O]),
+    ("GET", "/servers/{id}/layers", [L, N, O, O, O, O]),
+    ("POST", "/servers/{id}/layers", [L, N, O, F, F, O]),
     ("GET", "/servers/{id}/console", [U, N, O, O, O, O]),
     ("POST", "/servers/{id}/console", [L, N, O, F, O, O]),
     ("POST", "/servers/{id}/wake", [L, N, O, F, O, O]),
@@ -58,15 +64,52 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/servers/{id}/settings", [L, N, O, F, F, O]),
     ("POST", "/servers/{id}/delete", [L, N, O, F, F, O]),
     ("GET", "/billing", [L, O, O, O, O, O]),
+    ("GET", "/billing/live", [U, O, O, O, O, O]),
     ("POST", "/billing/add-funds", [L, O, O, O, O, O]),
     ("POST", "/billing/grant", [L, F, F, F, F, O]),
     ("GET", "/account", [L, O, O, O, O, O]),
     ("POST", "/account/password", [L, O, O, O, O, O]),
     ("POST", "/account/tokens", [L, O, O, O, O, O]),
     ("POST", "/account/tokens/{id}/revoke", [L, N, O, N, N, N]),
+    ("GET", "/admin", [L, N, N, O, O, O]),
+    ("GET", "/admin/servers", [L, N, N, O, O, O]),
     ("GET", "/nodes", [L, N, N, O, O, O]),
     ("GET", "/nodes/live", [U, N, N, O, O, O]),
+    ("GET", "/nodes/add", [L, N, N, F, F, O]),
+    ("POST", "/nodes/add", [L, N, N, F, F, O]),
+    ("POST", "/nodes/tokens/{id}/revoke", [L, N, N, F, F, O]),
     ("GET", "/nodes/{id}", [L, N, N, O, O, O]),
+    ("GET", "/templates", [L, N, N, O, O, O]),
+    ("POST", "/templates", [L, N, N, F, O, O]),
+    ("POST", "/templates/import", [L, N, N, F, O, O]),
+    ("GET", "/templates/{id}", [L, N, N, O, O, O]),
+    ("POST", "/templates/{id}", [L, N, N, F, O, O]),
+    ("GET", "/templates/{id}/export", [L, N, N, O, O, O]),
+    ("POST", "/templates/{id}/versions", [L, N, N, F, O, O]),
+    ("GET", "/templates/{id}/versions/{version}", [L, N, N, O, O, O]),
+    ("GET", "/api/templates", [U, N, N, O, O, O]),
+    ("POST", "/api/templates", [U, N, N, F, O, O]),
+    ("POST", "/api/templates/import", [U, N, N, F, O, O]),
+    ("GET", "/api/templates/{id}", [U, N, N, O, O, O]),
+    ("PATCH", "/api/templates/{id}", [U, N, N, F, O, O]),
+    ("GET", "/api/templates/{id}/export", [U, N, N, O, O, O]),
+    ("GET", "/api/templates/{id}/versions", [U, N, N, O, O, O]),
+    ("POST", "/api/templates/{id}/versions", [U, N, N, F, O, O]),
+    ("GET", "/api/templates/{id}/versions/{version}", [U, N, N, O, O, O]),
+    // A server stands on it, so that it is refused for that, and stays for the next row.
+    ("POST", "/templates/{id}/versions/{version}/delete", [L, N, N, F, O, O]),
+    ("DELETE", "/api/templates/{id}/versions/{version}", [U, N, N, F, O, O]),
+    ("POST", "/templates/{id}/delete", [L, N, N, F, O, O]),
+    ("DELETE", "/api/templates/{id}", [U, N, N, F, O, O]),
+    // Without a body it is refused for that, so that the node goes on taking servers.
+    ("POST", "/nodes/{id}/drain", [L, N, N, F, O, O]),
+    ("POST", "/nodes/{id}/dev-mode", [L, N, N, F, O, O]),
+    ("POST", "/nodes/{id}/purge-cache", [L, N, N, F, O, O]),
+    ("POST", "/api/nodes/{id}/dev-mode", [U, N, N, F, O, O]),
+    ("POST", "/api/nodes/{id}/purge-cache", [U, N, N, F, O, O]),
+    ("POST", "/nodes/{id}/token", [L, N, N, F, F, O]),
+    ("POST", "/nodes/{id}/revoke", [L, N, N, F, F, O]),
+    ("POST", "/nodes/{id}/remove", [L, N, N, F, F, O]),
     ("GET", "/metrics", [U, F, F, F, F, O]),
     ("GET", "/api/openapi.json", [O; 6]),
     ("GET", "/api/games", [O; 6]),
@@ -83,6 +126,9 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/api/servers/{id}/wake", [U, N, O, F, O, O]),
     ("POST", "/api/servers/{id}/hibernate", [U, N, O, F, O, O]),
     ("POST", "/api/servers/{id}/retry", [U, N, O, F, O, O]),
+    ("GET", "/api/servers/{id}/layers", [U, N, O, O, O, O]),
+    ("PUT", "/api/servers/{id}/layers", [U, N, O, F, F, O]),
+    ("POST", "/api/servers/{id}/layers/back", [U, N, O, F, F, O]),
     ("GET", "/api/servers/{id}/logs", [U, N, O, O, O, O]),
     ("GET", "/api/servers/{id}/events", [U, N, O, O, O, O]),
     ("GET", "/api/servers/{id}/stats", [U, N, O, O, O, O]),
@@ -90,7 +136,11 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("GET", "/api/billing", [U, O, O, O, O, O]),
     ("GET", "/api/billing/transactions", [U, O, O, O, O, O]),
     ("GET", "/api/nodes", [U, N, N, O, O, O]),
+    ("POST", "/api/nodes/tokens", [U, N, N, F, F, O]),
     ("GET", "/api/nodes/{id}", [U, N, N, O, O, O]),
+    ("DELETE", "/api/nodes/{id}", [U, N, N, F, F, O]),
+    ("POST", "/api/nodes/{id}/drain", [U, N, N, F, O, O]),
+    ("POST", "/api/nodes/{id}/revoke", [U, N, N, F, F, O]),
     // Last, because whoever asks these has to log in again.
     ("POST", "/auth/logout", [L, O, O, O, O, O]),
     ("POST", "/account/logout-everywhere", [L, O, O, O, O, O]),
@@ -170,9 +220,24 @@ async fn people(app: &App) -> (Vec<Person>, Vec<Option<Actor>>) {
     (people, actors)
 }
 
-async fn concrete(app: &App, path: &str, owner: &Actor) -> String {
-    let id = if path.contains("/servers/{id}") {
+/// A template with a version that a server stands on.
+async fn template(app: &App, owner: &Actor, admin: &Actor) -> String {
+    let made = crate::templates::made(&app.world, admin, "a").await;
+    crate::templates::upload(&app.world, admin, &made, "1", &[("a", "b")]).await;
+    let layers = vec![Choice { template: made.id.to_string(), version: String::new() }];
+    servers::create(&app.world.ctx, owner, &servers::Form { layers, ..form("a") }).await.expect("created");
+    made.id.to_string()
+}
+
+async fn concrete(app: &App, path: &str, owner: &Actor, admin: &Actor) -> String {
+    let id = if path.contains("/templates/{id}") {
+        template(app, owner, admin).await
+    } else if path.contains("/servers/{id}") {
         servers::create(&app.world.ctx, owner, &form("a")).await.expect("created").id.to_string()
+    } else if path.contains("/nodes/tokens/{id}") {
+        let admin = Actor { user: User { role: Role::Admin, ..owner.user.clone() } };
+        let invitation = nodes::Invitation { name: "a", ..nodes::Invitation::default() };
+        nodes::invite(&app.world.ctx, &admin, &invitation).await.expect("invited").token.id.to_string()
     } else if path.contains("/tokens/{id}") {
         tokens::create(&app.world.ctx, owner, "a", 1).await.expect("created").0.id.to_string()
     } else if path.contains("/nodes/{id}") {
@@ -180,12 +245,12 @@ async fn concrete(app: &App, path: &str, owner: &Actor) -> String {
     } else {
         "demo".to_owned()
     };
-    path.replace("{id}", &id).replace("{*path}", "roost.css")
+    path.replace("{id}", &id).replace("{version}", "1").replace("{*path}", "roost.css")
 }
 
 #[tokio::test]
 async fn every_route_meets_everybody_as_the_table_says() {
-    let policy = Policy { servers_max: 10_000, ..policy() };
+    let policy = Policy { servers_max: 10_000, ..Policy::default() };
     on_site_with("every_route_meets_everybody_as_the_table_says", policy, |app| async move {
         let expected: BTreeMap<(&str, &str), [Meets; 6]> = TABLE.iter().map(|(method, path, row)| ((*method, *path), *row)).collect();
         let mut wrong = String::new();
@@ -198,6 +263,7 @@ async fn every_route_meets_everybody_as_the_table_says() {
         assert_eq!(routes.len(), TABLE.len(), "the table names routes that are not there, or one twice: {wrong}");
         let (mut people, actors) = people(&app).await;
         let owner = actors[2].clone().expect("the owner");
+        let admin = actors[5].clone().expect("the admin");
         for (method, path, row) in TABLE {
             for (n, expected) in row.iter().enumerate() {
                 // Pages are for sessions, the API is for both.
@@ -206,7 +272,7 @@ async fn every_route_meets_everybody_as_the_table_says() {
                     if by_token && (!api || n == 0) {
                         continue;
                     }
-                    let path = concrete(&app, path, &owner).await;
+                    let path = concrete(&app, path, &owner, &admin).await;
                     let met = ask(&people[n], method, &path, by_token).await;
                     if met != *expected {
                         let _ = writeln!(wrong, "{method} {path} by {} (token: {by_token}): {met:?} instead of {expected:?}", WHO[n].0);
@@ -224,7 +290,7 @@ async fn every_route_meets_everybody_as_the_table_says() {
 
 #[tokio::test]
 async fn what_is_refused_has_changed_nothing() {
-    on_site_with("what_is_refused_has_changed_nothing", policy(), |app| async move {
+    on_site_with("what_is_refused_has_changed_nothing", Policy::default(), |app| async move {
         let (people, actors) = people(&app).await;
         let owner = actors[2].clone().expect("the owner");
         let id = servers::create(&app.world.ctx, &owner, &form("zanzibar")).await.expect("created").id;
@@ -246,7 +312,7 @@ async fn what_is_refused_has_changed_nothing() {
 
 #[tokio::test]
 async fn a_role_that_is_taken_away_counts_from_the_next_request() {
-    on_site_with("a_role_that_is_taken_away_counts_from_the_next_request", policy(), |app| async move {
+    on_site_with("a_role_that_is_taken_away_counts_from_the_next_request", Policy::default(), |app| async move {
         let eye = app.account("eye@example.org", Role::Viewer).await;
         let browser = app.log_in("eye@example.org").await;
         assert_eq!(browser.get("/nodes").await.status, StatusCode::OK);

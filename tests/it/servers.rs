@@ -1,7 +1,7 @@
 //! Servers through their life, on both databases, with a node that the test plays.
 
 use rand_like::Dice;
-use roost::domain::{Refusal, billing, servers};
+use roost::domain::{Refusal, billing, games, servers};
 use roost::model::ids::ServerId;
 use roost::model::money::Credits;
 use roost::model::servers::{Phase, Seen, Wanted};
@@ -10,7 +10,7 @@ use roost::store::{ledger, usage};
 use roost::wire::agent::EventKind;
 
 use crate::fake_node::event;
-use crate::world::{World, form, on_both};
+use crate::world::{World, form, on_both, seeds};
 
 /// Chance that can be repeated by its seed.
 mod rand_like {
@@ -63,6 +63,32 @@ async fn a_server_is_made_plays_sleeps_is_woken_by_traffic_and_goes() {
         let sum = ledger::sum_of_user(&world.ctx.db, &actor.user.id).await.expect("summed");
         assert_eq!(sum, Credits::whole(100) - Credits(500_000));
         assert!(ledger::out_of_balance(&world.ctx.db, 10).await.expect("checked").is_empty());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_sleeping_server_is_prepared_anew_when_its_entry_of_the_catalogue_changes() {
+    on_both("a_sleeping_server_is_prepared_anew_when_its_entry_of_the_catalogue_changes", |mut world| async move {
+        let actor = world.player("ada@example.org").await;
+        let server = world.create(&actor, "Valley of Echoes").await;
+        world.settle().await;
+        servers::power(&world.ctx, &actor, &server.id, servers::Power::Hibernate).await.expect("may sleep");
+        world.settle().await;
+        let revision = |world: &World| world.node.instances[&server.id].revision.clone();
+        let before = revision(&world);
+        servers::reconcile(&world.ctx, true).await.expect("looked at");
+        assert!(world.engine.take().is_empty(), "as long as nothing changes a sweep asks for nothing");
+
+        let larger = seeds().into_iter().map(|(file, text)| (file, text.replace("memory_mib = 64", "memory_mib = 128")));
+        games::seed(&world.ctx.db, larger).await.expect("the catalogue reads");
+        *world.ctx.catalogue.write().expect("whole") = games::Catalogue::load(&world.ctx.db).await.expect("loaded").into();
+        servers::reconcile(&world.ctx, true).await.expect("looked at");
+        world.settle().await;
+        assert_ne!(revision(&world), before, "the node has the new description");
+        assert_eq!(phase(&world, &server.id).await, Phase::Sleeping, "and nobody was woken for it");
+        servers::reconcile(&world.ctx, true).await.expect("looked at");
+        assert!(world.engine.take().is_empty());
     })
     .await;
 }

@@ -1,4 +1,4 @@
-//! The outside services that some tests need: a Docker Engine, PostgreSQL, a browser, images of real games.
+//! The outside services that some tests need: a Docker Engine, PostgreSQL, an S3 server, a browser, images of real games.
 //!
 //! Each test asks here by its own name and returns early on `None`; what was left out is then printed by name. `./start.sh test`
 //! sets every service up, says so in the environment, and sets `ROOST_TEST_ALL`: from then on a missing service fails its test, so
@@ -6,7 +6,8 @@
 
 use std::env;
 use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 /// A Docker Engine that answers at its usual place.
 #[derive(Debug)]
@@ -44,6 +45,49 @@ pub struct Games {
     pub freeciv: &'static str,
 }
 
+/// A disk of its own, in memory, that a test can fill.
+#[derive(Debug)]
+pub struct SmallDisk {
+    folder: tempfile::TempDir,
+}
+
+impl SmallDisk {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Writes until nothing more fits.
+    pub fn fill(&self) {
+        let mut file = std::fs::File::create(self.filler()).expect("a file");
+        let block = vec![b'x'; 4_096];
+        while file.write_all(&block).is_ok() {}
+    }
+
+    /// Takes what filled it away again.
+    pub fn free(&self) {
+        std::fs::remove_file(self.filler()).expect("it was filled");
+    }
+
+    fn filler(&self) -> PathBuf {
+        self.folder.path().join("filler")
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
+    }
+}
+
+/// A disk of so many MiB, or the test is left out: mounting takes root.
+pub fn small_disk(test: &str, mib: u32) -> Option<SmallDisk> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mount = Command::new("mount").args(["-t", "tmpfs", "-o", &format!("size={mib}m"), "tmpfs"]).arg(folder.path()).output();
+    let mounted = mount.is_ok_and(|done| done.status.success());
+    mounted.then_some(SmallDisk { folder }).or_else(|| leave_out(test, "the right to mount a disk in memory"))
+}
+
 /// The Docker Engine, or the test is left out.
 pub fn docker(test: &str) -> Option<Docker> {
     let docker = Docker { proxy_binary: setting("ROOST_PROXY_BINARY").map(PathBuf::from) };
@@ -55,6 +99,11 @@ pub fn postgres(test: &str) -> Option<String> {
     setting("ROOST_TEST_PG").or_else(|| leave_out(test, "PostgreSQL"))
 }
 
+/// The program of an S3 server to start, or the test is left out.
+pub fn s3(test: &str) -> Option<PathBuf> {
+    setting("ROOST_TEST_S3").map(PathBuf::from).or_else(|| leave_out(test, "an S3 server"))
+}
+
 /// A browser to drive, or the test is left out.
 pub fn browser(test: &str) -> Option<Browser> {
     setting("ROOST_TEST_BROWSER").map(|driver| Browser { driver: driver.into() }).or_else(|| leave_out(test, "a browser"))
@@ -64,6 +113,11 @@ pub fn browser(test: &str) -> Option<Browser> {
 pub fn games(test: &str) -> Option<Games> {
     let games = Games { bzflag: "roost-test/bzflag:1", openarena: "roost-test/openarena:1", freeciv: "roost-test/freeciv:1" };
     switched_on("ROOST_TEST_GAMES").then_some(games).or_else(|| leave_out(test, "images of real games"))
+}
+
+/// How this process makes TLS connections; asked for before any client is built.
+pub fn ring() {
+    let _already = rustls::crypto::ring::default_provider().install_default();
 }
 
 fn setting(name: &str) -> Option<String> {

@@ -1,7 +1,6 @@
 //! A panel without web and without Docker: real domain, real database of either kind, a clock that the test moves, and a node
 //! that the test plays. [`on_both`] runs one body on SQLite and, where it is there, on PostgreSQL.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -9,13 +8,13 @@ use std::sync::atomic::{AtomicI64, Ordering};
 
 use roost::domain::{Actor, Ctx, Policy, games, nodes, servers, users};
 use roost::engines::fake::FakeEngine;
-use roost::model::idleness::Rules;
 use roost::model::ids::NodeId;
-use roost::model::money::Credits;
+use roost::model::nodes::{Load, Profile, Specs};
 use roost::model::servers::Server;
-use roost::model::time::{Clock, MINUTE, Millis};
+use roost::model::time::{Clock, Millis};
+use roost::objects::folder::FolderStore;
 use roost::store::Db;
-use roost::wire::agent::FromNode;
+use roost::wire::agent::{FromNode, VERSION};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use crate::fake_node::FakeNode;
@@ -26,6 +25,12 @@ pub struct TestClock(AtomicI64);
 impl Clock for TestClock {
     fn now(&self) -> Millis {
         Millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+impl Default for TestClock {
+    fn default() -> TestClock {
+        TestClock(AtomicI64::new(START))
     }
 }
 
@@ -46,23 +51,16 @@ pub struct World {
     pub engine: Arc<FakeEngine>,
     pub node: FakeNode,
     pub url: String,
+    objects: Arc<Objects>,
+}
+
+/// The object store, which outlives the panel's process.
+struct Objects {
+    store: Arc<FolderStore>,
+    _folder: tempfile::TempDir,
 }
 
 pub const HOME: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-
-pub fn policy() -> Policy {
-    Policy {
-        signup_credits: Credits::whole(100),
-        demo_top_up: false,
-        open_registration: true,
-        idle: Rules { cpu_below_permille: 50, awake_at_least: 5 * MINUTE },
-        idle_minutes: 15,
-        ports: (25_000, 29_999),
-        subnets: 8_192,
-        servers_max: 50,
-        token_days_max: 366,
-    }
-}
 
 /// The catalogue's files.
 pub fn seeds() -> Vec<(String, String)> {
@@ -77,12 +75,21 @@ pub fn seeds() -> Vec<(String, String)> {
 impl World {
     /// Opens a panel on this database.
     pub async fn open(url: &str, clock: Arc<TestClock>, policy: Policy) -> World {
+        let folder = folder();
+        let store = FolderStore::open(folder.path(), "http://127.0.0.1:9", b"a test", clock.clone()).await.expect("a folder of objects");
+        World::over(url, clock, policy, Arc::new(Objects { store: Arc::new(store), _folder: folder })).await
+    }
+
+    async fn over(url: &str, clock: Arc<TestClock>, policy: Policy, objects: Arc<Objects>) -> World {
         let db = Db::open(url).await.expect("the database opens");
         games::seed(&db, seeds()).await.expect("the catalogue reads");
         let engine = Arc::new(FakeEngine::default());
-        let ctx = Ctx::new(db, clock.clone(), engine.clone(), policy).await.expect("the panel starts");
+        let ctx = Ctx::new(db, objects.store.clone(), clock.clone(), engine.clone(), policy).await.expect("the panel starts");
         nodes::introduce(&ctx, &NodeId::local(), "play.example.org").await.expect("the node is known");
-        World { ctx, clock, engine, node: FakeNode::default(), url: url.to_owned() }
+        let world = World { ctx, clock, engine, node: FakeNode::default(), url: url.to_owned(), objects };
+        world.tell(FromNode::RegisterNode { version: VERSION, specs: specs(), profile: Profile::default() }).await;
+        world.be_online().await;
+        world
     }
 
     /// The process is killed and started again: memory is lost, the database and the node stay.
@@ -90,7 +97,7 @@ impl World {
         self.ctx.db.close().await;
         let node = std::mem::take(&mut self.node);
         let policy = self.ctx.policy.clone();
-        *self = World::open(&self.url, self.clock.clone(), policy).await;
+        *self = World::over(&self.url, self.clock.clone(), policy, self.objects.clone()).await;
         self.node = node;
         nodes::greet(&self.ctx, &NodeId::local()).await.expect("greeted");
     }
@@ -107,6 +114,7 @@ impl World {
     }
 
     pub async fn create(&self, actor: &Actor, name: &str) -> Server {
+        self.be_online().await;
         servers::create(&self.ctx, actor, &form(name)).await.expect("created")
     }
 
@@ -135,32 +143,36 @@ impl World {
         nodes::receive(&self.ctx, &NodeId::local(), message).await.expect("taken in");
     }
 
+    /// The node is heard of, and says nothing of its servers.
+    pub async fn be_online(&self) {
+        let heartbeat = FromNode::Heartbeat { at: self.clock.now(), load: Load::default(), complete: false, instances: Vec::new() };
+        self.tell(heartbeat).await;
+    }
+
     /// A heartbeat of the node as it is.
     pub async fn beat(&self) {
         self.tell(self.node.heartbeat(self.clock.now())).await;
     }
 }
 
+/// A machine with room for all that tests make.
+pub fn specs() -> Specs {
+    Specs { cpu_millis: 1_000_000, memory_mib: 4_000_000, disk_mib: 400_000_000, ..Specs::default() }
+}
+
 pub fn form(name: &str) -> servers::Form {
-    servers::Form {
-        name: name.to_owned(),
-        game: "demo".to_owned(),
-        plan: "small".to_owned(),
-        env: BTreeMap::new(),
-        auto_sleep: None,
-        idle_minutes: None,
-    }
+    servers::Form { name: name.to_owned(), game: "demo".to_owned(), plan: "small".to_owned(), ..servers::Form::default() }
 }
 
 /// Runs a body on a fresh SQLite file, and on a fresh PostgreSQL database where there is a server.
 pub async fn on_both<F: Future<Output = ()>>(test: &str, body: impl Fn(World) -> F) {
-    on_both_with(test, policy(), body).await;
+    on_both_with(test, Policy::default(), body).await;
 }
 
 /// The same under another policy.
 pub async fn on_both_with<F: Future<Output = ()>>(test: &str, policy: Policy, body: impl Fn(World) -> F) {
     let folder = folder();
-    let clock = || Arc::new(TestClock(AtomicI64::new(START)));
+    let clock = || Arc::new(TestClock::default());
     let url = format!("sqlite://{}/roost.db", folder.path().display());
     body(World::open(&url, clock(), policy.clone()).await).await;
     if let Some(server) = crate::services::postgres(test) {

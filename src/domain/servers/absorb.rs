@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use super::update::Updated;
 use super::{Cause, update};
-use crate::domain::{Ctx, Refusal, billing};
+use crate::domain::{Change, Ctx, Refusal, billing};
 use crate::model::ids::{CommandId, NodeId, ServerId};
 use crate::model::life::Step;
 use crate::model::servers::{Phase, Seen, Server, Wanted};
 use crate::model::time::{MINUTE, Millis};
-use crate::store::servers;
+use crate::store::{events, servers};
 use crate::wire::agent::{Event, EventKind, InstanceReport};
 
 /// Progress moves a step's deadline on by this, in milliseconds.
@@ -26,6 +26,7 @@ pub(in crate::domain) async fn absorb_event(ctx: &Arc<Ctx>, node: &NodeId, event
     let who = format!("node {node}");
     match &event.kind {
         EventKind::Accepted | EventKind::Log { .. } => Ok(()),
+        EventKind::Note { text } => note(ctx, &who, event, text).await,
         EventKind::Progress { text, percent } => progress(ctx, event, text, *percent).await,
         EventKind::Prepared(report) | EventKind::Running(report) | EventKind::Stopped(report) | EventKind::Exited(report) => {
             absorb(ctx, &who, &event.server, report, event.command.as_ref()).await.map(drop)
@@ -47,6 +48,17 @@ pub(in crate::domain) async fn absorb_event(ctx: &Arc<Ctx>, node: &NodeId, event
         EventKind::Failed { reason, retryable, report } => failed(ctx, &who, event, reason, *retryable, report.as_ref()).await,
         EventKind::Wake { client, started, .. } => woken(ctx, event, client, *started).await,
     }
+}
+
+/// Keeps a note in the server's history.
+async fn note(ctx: &Arc<Ctx>, who: &str, event: &Event, text: &str) -> Result<(), Refusal> {
+    let Some(server) = servers::by_id(&ctx.db, &event.server).await? else { return Ok(()) };
+    let now = ctx.clock.now();
+    let id = format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>()));
+    let entry = events::Event { id, at: now, who: who.to_owned(), what: "note".to_owned(), why: cut(text) };
+    events::insert(&ctx.db, &server.id, &server.owner, &entry).await?;
+    ctx.tell(Change::Server { owner: server.owner, server: server.id, gone: false });
+    Ok(())
 }
 
 /// Takes a line of a heartbeat in.

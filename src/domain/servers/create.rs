@@ -3,15 +3,26 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Cause, update};
-use crate::domain::{Actor, Ctx, Fields, Refusal, billing};
+use super::placing::{self, Unplaced};
+use super::{Cause, layers, update};
+use crate::domain::templates::Choice as Layer;
+use crate::domain::{Actor, Ctx, Fields, Refusal, billing, templates};
 use crate::model::games::{Game, Plan};
 use crate::model::idleness::Quiet;
-use crate::model::ids::{NodeId, ServerId};
+use crate::model::ids::ServerId;
+use crate::model::layers::LayerRef;
 use crate::model::life::Life;
+use crate::model::nodes::{Node, TAGS_MAX, WORD_MAX};
+use crate::model::placing::Wish;
 use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, Name, Phase, PublicPort, Seen, Server, Wanted};
 use crate::model::time::Millis;
-use crate::store::{StoreError, Tx, nodes, ports, servers};
+use crate::model::variables::{BUILT_IN, VALUE_MAX, is_name};
+use crate::store::{StoreError, Tx, placements, ports, servers, templates as template_rows};
+
+/// Most variables of one server.
+const VARIABLES_MAX: usize = 50;
+/// Those of the built-in ones that somebody can set.
+pub const SETTABLE: [&str; 3] = ["SEED", "LOCALE", "ENVIRONMENT"];
 
 /// What somebody filled in.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -28,6 +39,14 @@ pub struct Form {
     pub auto_sleep: Option<bool>,
     /// Minutes of quiet before that; none: the panel's default.
     pub idle_minutes: Option<i64>,
+    /// Only on nodes that stand there; empty: anywhere.
+    pub region: String,
+    /// Only on nodes that have all of them.
+    pub tags: Vec<String>,
+    /// What its data are laid out of, the lowest first.
+    pub layers: Vec<Layer>,
+    /// Its own values for variables in text files of its layers.
+    pub variables: BTreeMap<String, String>,
 }
 
 struct Checked {
@@ -37,6 +56,9 @@ struct Checked {
     env: BTreeMap<String, String>,
     auto_sleep: bool,
     idle_minutes: u32,
+    wish: Wish,
+    layers: Vec<LayerRef>,
+    variables: BTreeMap<String, String>,
 }
 
 /// Checks minutes of quiet.
@@ -51,7 +73,39 @@ pub(super) fn idle_minutes(typed: Option<i64>, default: u32, fields: &mut Fields
     }
 }
 
-fn check(ctx: &Ctx, form: &Form) -> Result<Checked, Refusal> {
+/// Checks where it may stand. Whether such a node is there is for the choice to say.
+fn place(form: &Form, fields: &mut Fields) -> (String, Vec<String>) {
+    let odd = |text: &str| text.chars().count() > WORD_MAX || text.chars().any(char::is_control);
+    let region = form.region.trim();
+    if odd(region) {
+        fields.add("region", format!("A region has at most {WORD_MAX} characters and no line breaks."));
+    }
+    let mut tags: Vec<String> = form.tags.iter().map(|tag| tag.trim().to_owned()).filter(|tag| !tag.is_empty()).collect();
+    tags.sort();
+    tags.dedup();
+    if tags.len() > TAGS_MAX || tags.iter().any(|tag| odd(tag)) {
+        fields.add("tags", format!("At most {TAGS_MAX} tags, each of at most {WORD_MAX} characters."));
+    }
+    (region.to_owned(), tags)
+}
+
+/// Checks names and values of variables.
+pub(super) fn variables(typed: &BTreeMap<String, String>, fields: &mut Fields) {
+    if typed.len() > VARIABLES_MAX {
+        fields.add("variables", format!("At most {VARIABLES_MAX} variables."));
+    }
+    for (name, value) in typed {
+        if !is_name(name) {
+            fields.add("variables", "A variable's name has capital letters, digits and underscores, and begins with a letter.");
+        } else if BUILT_IN.contains(&name.as_str()) && !SETTABLE.contains(&name.as_str()) {
+            fields.add("variables", format!("{name} is given by the panel and cannot be set."));
+        } else if value.chars().count() > VALUE_MAX || value.chars().any(char::is_control) {
+            fields.add("variables", format!("The value of {name} has at most {VALUE_MAX} characters and no line breaks."));
+        }
+    }
+}
+
+async fn check(ctx: &Ctx, form: &Form) -> Result<Checked, Refusal> {
     let mut fields = Fields::default();
     let games = ctx.games();
     let name = Name::parse(&form.name).map_err(|why| fields.add("name", why)).ok();
@@ -70,9 +124,32 @@ fn check(ctx: &Ctx, form: &Form) -> Result<Checked, Refusal> {
         }
     }
     let idle_minutes = idle_minutes(form.idle_minutes, ctx.policy.idle_minutes, &mut fields);
+    let (region, tags) = place(form, &mut fields);
+    variables(&form.variables, &mut fields);
+    let layers = match &game {
+        Some(game) => match templates::choose(ctx, &game.id, &form.layers).await {
+            Err(Refusal::Invalid(wrong)) => {
+                fields.0.extend(wrong.0);
+                Vec::new()
+            }
+            other => other?,
+        },
+        None => Vec::new(),
+    };
     match (name, game, plan, env) {
         (Some(name), Some(game), Some(plan), Some(Ok(env))) if fields.0.is_empty() => {
-            Ok(Checked { name, game, plan, env, auto_sleep: form.auto_sleep.unwrap_or(true), idle_minutes })
+            let wish = Wish { size: placing::size(&plan), region, tags };
+            Ok(Checked {
+                name,
+                game,
+                plan,
+                env,
+                auto_sleep: form.auto_sleep.unwrap_or(true),
+                idle_minutes,
+                wish,
+                layers,
+                variables: form.variables.clone(),
+            })
         }
         _ => Err(Refusal::Invalid(fields)),
     }
@@ -84,7 +161,7 @@ fn check(ctx: &Ctx, form: &Form) -> Result<Checked, Refusal> {
 /// [`Refusal::Invalid`] at `name`, `game`, `plan`, `env.<NAME>`, `idle_minutes`; [`Refusal::Conflict`] when no credits, ports
 /// or networks are left.
 pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server, Refusal> {
-    let checked = check(ctx, form)?;
+    let checked = check(ctx, form).await?;
     if !billing::can_pay(ctx, &actor.user.id).await? {
         return Err(Refusal::Conflict("You have no credits left, so it could not start. Get credits first.".to_owned()));
     }
@@ -95,9 +172,24 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
         let most = ctx.policy.servers_max;
         return Err(Refusal::Conflict(format!("You have {count} servers, and {most} is the most for one account. Delete one first.")));
     }
-    let node = nodes::by_id(&tx, &NodeId::local()).await?.ok_or_else(|| Refusal::Conflict("There is no node yet.".to_owned()))?.id;
-    let server = row(ctx, &tx, actor, checked, node, now).await?;
+    let (name, wish) = (checked.name.as_str().to_owned(), checked.wish.clone());
+    let (node, choice) = match placing::place(ctx, &tx, &wish).await {
+        Ok(found) => found,
+        Err(Unplaced::Store(StoreError::Stale)) => {
+            return Err(Refusal::Conflict("Many servers are being made at this moment, and each node filled up. Try again.".to_owned()));
+        }
+        Err(Unplaced::Store(error)) => return Err(error.into()),
+        Err(Unplaced::NoFit(no_fit)) => {
+            drop(tx);
+            tracing::warn!(owner = %actor.user.id, reason = %no_fit, "no node fits a new server");
+            placements::insert(&ctx.db, &placing::placement(&actor.user.id, None, &name, &wish, Err(&no_fit), now)).await?;
+            return Err(Refusal::Conflict(no_fit.to_string()));
+        }
+    };
+    let server = row(ctx, &tx, actor, checked, &node, now).await?;
+    placements::insert(&tx, &placing::placement(&actor.user.id, Some(&server.id), &name, &wish, Ok(&choice), now)).await?;
     match reserve(&tx, &server).await {
+        Err(StoreError::InUse(_)) => return Err(Refusal::Conflict(layers::GONE.to_owned())),
         Err(StoreError::Exists(_)) => return Err(Refusal::Conflict("Somebody was faster at the same port. Try again.".to_owned())),
         other => other?,
     }
@@ -113,19 +205,21 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
 
 async fn reserve(tx: &Tx, server: &Server) -> Result<(), StoreError> {
     servers::insert(tx, server, Millis(0)).await?;
+    template_rows::hold(tx, &server.id, &server.layers).await?;
     for port in &server.ports {
         ports::reserve(tx, &server.node, port.public, port.protocol, &server.id).await?;
     }
     Ok(())
 }
 
-async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: NodeId, now: Millis) -> Result<Server, Refusal> {
-    let taken = ports::taken(tx, &node).await?;
+async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: &Node, now: Millis) -> Result<Server, Refusal> {
+    let taken = ports::taken(tx, &node.id).await?;
     let numbers = checked.game.port_numbers();
-    let first = first_free(&taken, ctx.policy.ports, numbers.len())
+    let first = first_free(&taken, node.net.ports.unwrap_or(ctx.policy.ports), numbers.len())
         .ok_or_else(|| Refusal::Conflict("All public ports are given out. Whoever runs this panel can widen the range.".to_owned()))?;
-    let subnets = servers::subnets(tx, &node, u64::from(ctx.policy.subnets) + 1).await?;
-    let subnet = (0..ctx.policy.subnets)
+    let pool = if node.net.subnets == 0 { ctx.policy.subnets } else { node.net.subnets };
+    let subnets = servers::subnets(tx, &node.id, u64::from(pool) + 1).await?;
+    let subnet = (0..pool)
         .find(|number| subnets.binary_search(number).is_err())
         .ok_or_else(|| Refusal::Conflict("All private networks are given out. Whoever runs this panel can widen the pool.".to_owned()))?;
     let public = |inside: u16| numbers.iter().zip(first..).find(|((number, _), _)| *number == inside).map_or(first, |(_, public)| public);
@@ -142,7 +236,7 @@ async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: NodeId, 
         game: checked.game.id.clone(),
         per_hour: checked.plan.per_hour,
         plan: checked.plan.id,
-        node,
+        node: node.id.clone(),
         env: checked.env,
         ports: checked.game.ports.iter().map(port).collect(),
         subnet,
@@ -170,6 +264,11 @@ async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: NodeId, 
         players: None,
         created_at: now,
         delete_after: None,
+        region: checked.wish.region,
+        tags: checked.wish.tags,
+        layers: checked.layers,
+        layers_before: Vec::new(),
+        variables: checked.variables,
     })
 }
 

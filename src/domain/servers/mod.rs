@@ -5,19 +5,26 @@
 
 mod absorb;
 mod create;
+mod layers;
+mod lists;
+mod placing;
 mod power;
 mod reconcile;
 mod settings;
 mod spec;
 mod update;
 
-pub use create::{Form, create};
+pub use create::{Form, SETTABLE, create};
+pub use layers::{Preview, layers_back, preview, preview_back, set_layers, waits_for_start};
+pub use lists::{Cursor, LIST_PAGE, Line, Lines, Question, Sort, all};
+pub use placing::{Placement, Promises, placements, promises, regions, still_there};
 pub use power::{Power, delete, power, retry};
 pub use reconcile::{auto_sleep, reconcile, resend, sweep};
 pub use settings::{Changes, change};
 pub use update::Cause;
 
 pub(super) use absorb::{absorb_event, absorb_report};
+pub(super) use spec::wake_verdict as door_verdict;
 pub(super) use update::update;
 
 use std::sync::Arc;

@@ -1,14 +1,19 @@
 //! What happens to servers by itself: comparing wanted with seen, sending again, falling asleep, forgetting.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Cause, update};
-use crate::domain::{Ctx, Refusal};
+use super::spec::{current_spec, is_current};
+use super::{Cause, placing, update};
+use crate::domain::{Ctx, Refusal, nodes, templates};
+use crate::model::ids::NodeId;
 use crate::model::life::{Next, next};
+use crate::model::money::Credits;
 use crate::model::servers::{Server, Wanted};
 use crate::model::time::{DAY, HOUR, MINUTE, SECOND};
-use crate::store::{commands, idempotency, samples, servers, sessions};
+use crate::store::{commands, idempotency, nonces, placements, samples, servers, sessions, users};
 use crate::wire::agent::{Command, ToNode};
+use crate::wire::wake::SKEW_MAX;
 
 /// Rows of one look.
 const BATCH: u64 = 200;
@@ -19,15 +24,18 @@ const RESEND_AFTER: i64 = 15 * SECOND;
 pub async fn reconcile(ctx: &Arc<Ctx>, all: bool) -> Result<u64, Refusal> {
     let mut looked = 0;
     let mut after = String::new();
+    let regions: HashMap<NodeId, String> = nodes::all(ctx).await?.iter().map(|node| (node.id.clone(), node.region.clone())).collect();
     loop {
         let now = ctx.clock.now();
         let batch = if all { servers::after(&ctx.db, &after, BATCH).await? } else { servers::due(&ctx.db, now, BATCH).await? };
         let Some(last) = batch.last() else { return Ok(looked) };
         last.id.as_str().clone_into(&mut after);
         let full = batch.len() as u64 == BATCH;
+        let balances = if all { users::balances(&ctx.db, batch.iter().map(|server| &server.owner)).await? } else { HashMap::new() };
         for server in batch {
             looked += 1;
-            if all && at_rest(ctx, &server) {
+            let region = regions.get(&server.node).map_or("", String::as_str);
+            if all && at_rest(ctx, &server, balances.get(&server.owner).copied().unwrap_or_default(), region) {
                 continue;
             }
             match update(ctx, &server.id, &Cause::new("", ""), |_, _| Ok(())).await {
@@ -42,8 +50,13 @@ pub async fn reconcile(ctx: &Arc<Ctx>, all: bool) -> Result<u64, Refusal> {
 }
 
 /// Is there nothing to write? Saves a sweep over thousands of sleeping servers from touching each.
-fn at_rest(ctx: &Ctx, server: &Server) -> bool {
-    let current = !server.spec_seen.is_empty();
+fn at_rest(ctx: &Ctx, server: &Server, balance: Credits, region: &str) -> bool {
+    let games = ctx.games();
+    let Some((game, plan)) = games.plan(&server.game, &server.plan) else {
+        // Gone from the catalogue: said once, then it waits for somebody to press Retry.
+        return server.life.trouble.as_ref().is_some_and(|trouble| trouble.next_try.is_none());
+    };
+    let current = is_current(server, &current_spec(server, game, plan, balance, region));
     match next(&server.life, &server.seen, current, ctx.clock.now()) {
         Next::Rest(phase) => server.life.phase == phase && server.life.trouble.is_none() && server.life.doing.is_none(),
         Next::Wait(_) => true,
@@ -99,6 +112,9 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), Refusal> {
     samples::sweep(&ctx.db, now - 2 * HOUR).await?;
     commands::sweep(&ctx.db, now - DAY).await?;
     idempotency::sweep(&ctx.db, now - DAY).await?;
+    nonces::sweep(&ctx.db, now - 2 * SKEW_MAX).await?;
     sessions::sweep(&ctx.db, now).await?;
+    templates::sweep(ctx).await?;
+    placements::sweep(&ctx.db, now - placing::KEPT).await?;
     Ok(())
 }

@@ -1,5 +1,9 @@
 //! From row and catalogue to what a node is told. Pure: the same row gives the same description and revision.
 
+use std::collections::BTreeMap;
+
+use sha2::{Digest, Sha256};
+
 use crate::model::games::{Game, Plan};
 use crate::model::money::Credits;
 use crate::model::servers::{Server, Wanted};
@@ -7,7 +11,7 @@ use crate::wire::door::Verdict;
 use crate::wire::spec::InstanceSpec;
 
 /// May traffic wake it, and what are players told if not?
-pub(super) fn wake_verdict(server: &Server, balance: Credits) -> Verdict {
+pub(in crate::domain) fn wake_verdict(server: &Server, balance: Credits) -> Verdict {
     let refused = |reason: &str| Verdict::Refused { reason: reason.to_owned() };
     match server.life.wanted {
         Wanted::Running | Wanted::Asleep if balance > Credits::ZERO => Verdict::Allowed,
@@ -18,8 +22,14 @@ pub(super) fn wake_verdict(server: &Server, balance: Credits) -> Verdict {
     }
 }
 
-/// Everything that a node has to know.
-pub(super) fn instance_spec(server: &Server, game: &Game, plan: &Plan, wake: Verdict) -> InstanceSpec {
+/// Has the node confirmed this very description?
+pub(super) fn is_current(server: &Server, spec: &InstanceSpec) -> bool {
+    spec.revision() == server.spec_seen
+}
+
+/// Everything that a node has to know, as row, catalogue and balance stand now.
+pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, balance: Credits, region: &str) -> InstanceSpec {
+    let wake = wake_verdict(server, balance);
     InstanceSpec {
         server: server.id.clone(),
         name: server.name.clone(),
@@ -39,5 +49,33 @@ pub(super) fn instance_spec(server: &Server, game: &Game, plan: &Plan, wake: Ver
         stop: game.stop.clone(),
         door: game.door.clone(),
         wake,
+        layers: server.layers.clone(),
+        variables: if server.layers.is_empty() { BTreeMap::new() } else { variables(server, game, region) },
     }
+}
+
+/// What stands for `${NAME}` in text files of its layers: what every server has, and its own.
+fn variables(server: &Server, game: &Game, region: &str) -> BTreeMap<String, String> {
+    // Inside its container a game listens at its own port; the public one leads there.
+    let port = game.ports.first().map_or_else(String::new, |port| port.port.to_string());
+    let built_in = [
+        ("INSTANCE_ID", server.id.to_string()),
+        ("PORT", port),
+        ("SERVER_NAME", server.name.clone()),
+        ("SEED", seed(server)),
+        ("LOCALE", "en".to_owned()),
+        ("NODE_NAME", server.node.to_string()),
+        ("REGION", region.to_owned()),
+        ("ENVIRONMENT", "prod".to_owned()),
+    ];
+    let mut all: BTreeMap<String, String> = built_in.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+    all.extend(server.variables.clone());
+    all
+}
+
+/// A number that stays the same for a server and that no other has.
+fn seed(server: &Server) -> String {
+    let digest = Sha256::digest(server.id.as_str());
+    let number = digest.iter().take(7).fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    number.to_string()
 }

@@ -1,16 +1,18 @@
 //! The one way in which a server's row changes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::spec::{instance_spec, wake_verdict};
+use super::spec::{current_spec, is_current};
 use crate::domain::{Change, Ctx, Refusal};
 use crate::model::games::Game;
 use crate::model::ids::{CommandId, ServerId};
+use crate::model::layers::{LayerRef, told};
 use crate::model::life::{Doing, Next, Step, next};
 use crate::model::servers::{Phase, Server};
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::store::commands::Stored;
-use crate::store::{StoreError, Tx, commands, events, nodes, servers, usage, users};
+use crate::store::{StoreError, Tx, commands, events, nodes, servers, templates, usage, users};
 use crate::wire::agent::{Action, Command, InstanceReport, ToNode};
 use crate::wire::spec::InstanceSpec;
 
@@ -86,6 +88,11 @@ async fn attempt(
             Decided::Send(_) | Decided::Gone => server.life.doing.as_ref().map_or(now + SECOND, |doing| doing.deadline),
         };
         servers::save(&tx, &mut server, due_at).await?;
+        if (&before.layers, &before.layers_before) != (&server.layers, &server.layers_before) {
+            // What it can go back to stays as well.
+            let held: Vec<LayerRef> = server.layers.iter().chain(&server.layers_before).cloned().collect();
+            templates::hold(&tx, id, &held).await?;
+        }
     }
     let command = match decided {
         Decided::Send(action) => Some(store_command(&tx, &server, action, now).await?),
@@ -120,9 +127,9 @@ async fn decide(ctx: &Ctx, tx: &Tx, server: &mut Server, now: Millis) -> Result<
         return Ok(Decided::Due(NEVER));
     };
     let balance = users::by_id(tx, &server.owner).await?.map(|user| user.balance).unwrap_or_default();
-    let spec = instance_spec(server, game, plan, wake_verdict(server, balance));
-    let current = spec.revision() == server.spec_seen;
-    Ok(match next(&server.life, &server.seen, current, now) {
+    let region = region(ctx, server).await?;
+    let spec = current_spec(server, game, plan, balance, &region);
+    Ok(match next(&server.life, &server.seen, is_current(server, &spec), now) {
         Next::Rest(phase) => {
             server.life.doing = None;
             server.life.trouble = None;
@@ -148,6 +155,15 @@ async fn decide(ctx: &Ctx, tx: &Tx, server: &mut Server, now: Millis) -> Result<
             Decided::Gone
         }
     })
+}
+
+/// Where its node stands.
+async fn region(ctx: &Ctx, server: &Server) -> Result<String, Refusal> {
+    if server.layers.is_empty() {
+        return Ok(String::new());
+    }
+    let nodes = crate::domain::nodes::all(ctx).await?;
+    Ok(nodes.iter().find(|node| node.id == server.node).map(|node| node.region.clone()).unwrap_or_default())
 }
 
 fn begin(server: &mut Server, game: &Game, step: Step, now: Millis) {
@@ -203,6 +219,13 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
     } else if was.restart_before != is.restart_before && is.restart_before.is_some() {
         entries.push((cause.who.as_str(), "restart".to_owned(), cause.why.as_str()));
     }
+    if before.layers != after.layers {
+        entries.push((cause.who.as_str(), format!("layers {}", told(&before.layers, &after.layers)), cause.why.as_str()));
+    }
+    if before.variables != after.variables {
+        let names = changed_names(&before.variables, &after.variables).join(", ");
+        entries.push((cause.who.as_str(), format!("variables {names}"), cause.why.as_str()));
+    }
     let crashed = was.crashes != is.crashes && !is.crashes.is_empty();
     if was.phase != is.phase || crashed {
         let why = match (&is.trouble, is.phase) {
@@ -219,6 +242,12 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
         events::insert(tx, &after.id, &after.owner, &event).await?;
     }
     Ok(())
+}
+
+/// Names that have another value, or none any more, or one at last.
+pub(super) fn changed_names<'a>(before: &'a BTreeMap<String, String>, after: &'a BTreeMap<String, String>) -> Vec<&'a str> {
+    let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
+    names.into_iter().filter(|name| before.get(*name) != after.get(*name)).map(String::as_str).collect()
 }
 
 async fn store_command(tx: &Tx, server: &Server, action: Action, now: Millis) -> Result<Command, Refusal> {

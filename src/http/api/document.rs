@@ -8,9 +8,9 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::shapes::ProblemShape;
-use super::{accounts, billing, games, nodes, servers};
+use super::{accounts, billing, games, layers, nodes, servers, templates};
 use crate::http::live::console;
-use crate::http::routes::auth;
+use crate::http::routes::{auth, doors};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -33,14 +33,36 @@ use crate::http::routes::auth;
         servers::wake,
         servers::hibernate,
         servers::retry,
+        layers::one,
+        layers::set,
+        layers::back,
         servers::logs,
         servers::events,
         servers::stats,
         console::open,
         billing::overview,
         billing::transactions,
+        templates::list,
+        templates::create,
+        templates::import,
+        templates::one,
+        templates::change,
+        templates::delete,
+        templates::export,
+        templates::versions,
+        templates::upload,
+        templates::version,
+        templates::delete_version,
         nodes::list,
-        nodes::one
+        nodes::one,
+        nodes::dev_mode,
+        nodes::purge_cache,
+        doors::wake,
+        doors::activity,
+        nodes::make_token,
+        nodes::drain,
+        nodes::revoke,
+        nodes::remove
     ),
     components(schemas(ProblemShape)),
     modifiers(&Bearer),

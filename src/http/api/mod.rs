@@ -6,10 +6,12 @@ mod accounts;
 mod billing;
 mod document;
 mod games;
+mod layers;
 mod nodes;
 mod once;
 mod servers;
 pub(in crate::http) mod shapes;
+mod templates;
 
 use super::live;
 use super::routes::Table;
@@ -32,12 +34,32 @@ pub(in crate::http) fn table(table: Table) -> Table {
         .post("/api/servers/{id}/wake", servers::wake)
         .post("/api/servers/{id}/hibernate", servers::hibernate)
         .post("/api/servers/{id}/retry", servers::retry)
+        .get("/api/servers/{id}/layers", layers::one)
+        .put("/api/servers/{id}/layers", layers::set)
+        .post("/api/servers/{id}/layers/back", layers::back)
         .get("/api/servers/{id}/logs", servers::logs)
         .get("/api/servers/{id}/events", servers::events)
         .get("/api/servers/{id}/stats", servers::stats)
         .get("/api/servers/{id}/console", live::console::open)
         .get("/api/billing", billing::overview)
         .get("/api/billing/transactions", billing::transactions)
+        .get("/api/templates", templates::list)
+        .post("/api/templates", templates::create)
+        .post("/api/templates/import", templates::import)
+        .get("/api/templates/{id}", templates::one)
+        .patch("/api/templates/{id}", templates::change)
+        .delete("/api/templates/{id}", templates::delete)
+        .get("/api/templates/{id}/export", templates::export)
+        .get("/api/templates/{id}/versions", templates::versions)
+        .post("/api/templates/{id}/versions", templates::upload)
+        .get("/api/templates/{id}/versions/{version}", templates::version)
+        .delete("/api/templates/{id}/versions/{version}", templates::delete_version)
         .get("/api/nodes", nodes::list)
+        .post("/api/nodes/tokens", nodes::make_token)
         .get("/api/nodes/{id}", nodes::one)
+        .post("/api/nodes/{id}/dev-mode", nodes::dev_mode)
+        .post("/api/nodes/{id}/purge-cache", nodes::purge_cache)
+        .delete("/api/nodes/{id}", nodes::remove)
+        .post("/api/nodes/{id}/drain", nodes::drain)
+        .post("/api/nodes/{id}/revoke", nodes::revoke)
 }

@@ -53,7 +53,7 @@ pub(super) async fn create(State(web): State<Web>, caller: Caller, once: Once, t
     let site = web.clone();
     let body = typed.bytes.clone();
     let work = async move {
-        let made = servers::create(&site.ctx, &actor, &wanted(&typed)?).await?;
+        let made = Box::pin(servers::create(&site.ctx, &actor, &wanted(&typed)?)).await?;
         Reply::json(StatusCode::CREATED, &shape(&site, &made).await?)
     };
     once.run(&web, caller.actor(), &body, work).await

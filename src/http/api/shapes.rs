@@ -7,10 +7,12 @@ use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use utoipa::ToSchema;
 
+use crate::domain::nodes::Invited;
 use crate::model::games::{EnvRule, Game, Plan};
 use crate::model::ids::NodeId;
+use crate::model::layers::LayerRef;
 use crate::model::ledger::Entry;
-use crate::model::nodes::Node;
+use crate::model::nodes::{CacheLoad, Node};
 use crate::model::servers::Server;
 use crate::model::time::Millis;
 use crate::model::users::User;
@@ -79,6 +81,24 @@ pub(in crate::http) struct NewServer {
     pub auto_sleep: Option<bool>,
     /// Minutes of quiet before that, 1 to 1440.
     pub idle_minutes: Option<u32>,
+    /// Only on nodes of this region.
+    pub region: Option<String>,
+    /// Only on nodes that have all of these tags.
+    pub tags: Option<Vec<String>>,
+    /// What its data are laid out of, the lowest first.
+    pub layers: Option<Vec<NewLayer>>,
+    /// Its own values for variables in text files of its layers.
+    pub variables: Option<BTreeMap<String, String>>,
+}
+
+/// A layer of a new server.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes a body; it is read field by field, so that each wrong value gets its message")]
+pub(in crate::http) struct NewLayer {
+    /// Id of a template.
+    pub template: String,
+    /// One of its versions; the newest unless said otherwise.
+    pub version: Option<String>,
 }
 
 /// What is to change; what is left out stays.
@@ -138,6 +158,27 @@ pub(in crate::http) struct ServerShape {
     /// Credits of a running hour.
     pub per_hour: String,
     pub created_at: String,
+    /// Only on nodes of this region; empty: anywhere.
+    pub region: String,
+    /// Only on nodes that have all of these tags.
+    pub tags: Vec<String>,
+    /// What its data are laid out of, the lowest first.
+    pub layers: Vec<LayerShape>,
+}
+
+/// A layer that a server stands on.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct LayerShape {
+    /// Id of a template.
+    pub template: String,
+    pub version: String,
+}
+
+impl LayerShape {
+    /// A list of them.
+    pub fn list(layers: &[LayerRef]) -> Vec<LayerShape> {
+        layers.iter().map(|layer| LayerShape { template: layer.template.to_string(), version: layer.version.to_string() }).collect()
+    }
 }
 
 impl ServerShape {
@@ -171,6 +212,9 @@ impl ServerShape {
             players: server.players,
             per_hour: server.per_hour.to_string(),
             created_at: moment(server.created_at),
+            region: server.region.clone(),
+            tags: server.tags.clone(),
+            layers: LayerShape::list(&server.layers),
         }
     }
 }
@@ -387,7 +431,29 @@ pub(in crate::http) struct Entries {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct NodeShape {
     pub id: String,
+    pub name: String,
     pub public_host: String,
+    /// `invited`, `joined`, `revoked`.
+    pub standing: &'static str,
+    pub region: String,
+    pub tags: Vec<String>,
+    /// Most servers at once; none: no limit.
+    pub slots: Option<u32>,
+    /// Version of the agent.
+    pub agent: String,
+    /// Version of the agent's messages.
+    pub messages: Option<u32>,
+    pub certificate_until: Option<String>,
+    /// How far its clock is ahead of the panel's, in milliseconds.
+    pub clock_ahead_ms: Option<i64>,
+    /// Why it was last turned away; none: it was let in since.
+    pub refused: Option<String>,
+    pub refused_at: Option<String>,
+    pub draining: bool,
+    pub dev_mode: bool,
+    /// Its cache of templates: `way`, `hits`, `misses`, `layers`, `purged`; none: not known yet.
+    #[schema(value_type = Option<Object>)]
+    pub cache: Option<CacheLoad>,
     pub online: bool,
     pub seen_at: Option<String>,
     /// Why no server can be started there.
@@ -407,7 +473,21 @@ impl NodeShape {
     pub fn of(node: &Node, now: Millis) -> NodeShape {
         NodeShape {
             id: node.id.to_string(),
+            name: node.called().to_owned(),
             public_host: node.public_host.clone(),
+            standing: node.standing.as_str(),
+            region: node.region.clone(),
+            tags: node.tags.clone(),
+            slots: node.slots,
+            agent: node.agent.clone(),
+            messages: node.wire,
+            certificate_until: node.certificate.as_ref().map(|held| moment(held.until)),
+            clock_ahead_ms: node.skew,
+            refused: node.refused.as_ref().map(|(why, _)| why.clone()),
+            refused_at: node.refused.as_ref().map(|(_, at)| moment(*at)),
+            draining: node.draining,
+            cache: node.load.cache.clone(),
+            dev_mode: node.dev_mode,
             online: node.online(now),
             seen_at: node.seen_at.map(moment),
             trouble: node.load.trouble.clone(),
@@ -454,6 +534,36 @@ impl NodeServerShape {
             game: server.game.to_string(),
             phase: server.life.phase.as_str(),
         }
+    }
+}
+
+/// For whom a token is.
+#[derive(Serialize, ToSchema)]
+#[allow(dead_code, reason = "describes what a body may hold")]
+pub(in crate::http) struct NewNodeToken {
+    /// As people will call the machine.
+    pub name: Option<String>,
+    pub region: Option<String>,
+    /// Id of a node that is known and comes again; then without `name` and `region`.
+    pub node: Option<String>,
+}
+
+/// A token by which a machine joins.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct NodeTokenShape {
+    pub id: String,
+    pub node: NodeShape,
+    /// The whole token; never shown again.
+    pub token: String,
+    /// What to run on the machine.
+    pub command: String,
+    pub expires_at: String,
+}
+
+impl NodeTokenShape {
+    pub fn of(invited: &Invited, command: String, token: String, now: Millis) -> NodeTokenShape {
+        let node = NodeShape::of(&invited.node, now);
+        NodeTokenShape { id: invited.token.id.to_string(), node, token, command, expires_at: moment(invited.token.expires_at) }
     }
 }
 

@@ -14,9 +14,13 @@ use axum::response::{IntoResponse, Response};
 
 use super::Web;
 use super::problem::Problem;
+use super::routes::templates::is_upload;
 
 /// Longest time that a handler may take.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The same for an archive on its way in. Its size has a bound of its own, kept while it comes.
+const ARCHIVE_PATIENCE: Duration = Duration::from_hours(6);
 
 /// Scripts, styles, images and sockets from here only; no frames around us, no forms to elsewhere.
 const POLICY: &str = "default-src 'self'; connect-src 'self'; img-src 'self'; object-src 'none'; frame-ancestors 'none'; \
@@ -33,14 +37,17 @@ pub(super) async fn check(State(web): State<Web>, request: Request, next: Next) 
     if !ours {
         return Problem::new(StatusCode::MISDIRECTED_REQUEST, "This name does not belong to this panel.").into_response();
     }
-    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if declared.is_some_and(|length| length > settings.max_body_bytes) {
+    let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    let archive = is_upload(request.method(), request.uri().path());
+    let most = if archive { u64::MAX } else { settings.max_body_bytes as u64 };
+    if declared.is_some_and(|length| length > most) {
         return Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "").into_response();
     }
     if let Err(why) = origin::check(&request, host, settings) {
         return Problem::new(StatusCode::FORBIDDEN, why).into_response();
     }
-    match tokio::time::timeout(PATIENCE, next.run(request)).await {
+    let patience = if archive { ARCHIVE_PATIENCE } else { PATIENCE };
+    match tokio::time::timeout(patience, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::busy("a handler took longer than its patience").into_response(),
     }

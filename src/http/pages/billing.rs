@@ -4,6 +4,7 @@ use askama::Template;
 use askama_web::WebTemplate;
 
 use super::fields::Field;
+use super::html_parts;
 use super::layout::{Funds, Layout};
 use super::moments::Moment;
 use crate::model::money::Credits;
@@ -14,6 +15,22 @@ use crate::model::money::Credits;
 pub struct BillingPage {
     /// Frame.
     pub layout: Layout,
+    /// What is left and what costs.
+    pub purse: Purse,
+    /// What was added and taken.
+    pub ledger: Ledger,
+    /// How to get credits.
+    pub top_up: TopUp,
+    /// For admins: posted to `/billing/grant`.
+    pub grant: Option<GrantForm>,
+    /// Sent along with either form, so that one that is sent twice counts once.
+    pub request: String,
+}
+
+/// What is left and what costs; sent again when it changes.
+#[derive(Debug, Clone, Template)]
+#[template(path = "_purse.html")]
+pub struct Purse {
     /// Credits left.
     pub balance: String,
     /// Their mood.
@@ -24,17 +41,19 @@ pub struct BillingPage {
     pub lasts: Option<String>,
     /// What costs now.
     pub running: Vec<RunningNow>,
+}
+
+/// One page of the ledger; the newest one is sent again when it changes.
+#[derive(Debug, Clone, Template)]
+#[template(path = "_ledger.html")]
+pub struct Ledger {
     /// Newest first.
     pub entries: Vec<LedgerRow>,
     /// Earlier and later entries.
     pub pager: Pager,
-    /// How to get credits.
-    pub top_up: TopUp,
-    /// For admins: posted to `/billing/grant`.
-    pub grant: Option<GrantForm>,
-    /// Sent along with either form, so that one that is sent twice counts once.
-    pub request: String,
 }
+
+html_parts!(Purse, Ledger);
 
 /// A server that costs now.
 #[derive(Debug, Clone)]
@@ -102,7 +121,7 @@ pub enum LedgerWhat {
     Said(String),
 }
 
-impl BillingPage {
+impl Ledger {
     /// Figure spaces to stand behind an amount, so that the points of a column stand below each other.
     pub fn padding(&self, amount: &str) -> String {
         let places = |amount: &str| amount.split_once('.').map_or(0, |(_, places)| places.len());

@@ -10,12 +10,20 @@ use askama_web::WebTemplate;
 
 use super::fields::{Choice, Field};
 use super::html_parts;
+use super::layers::LayersForm;
 use super::layout::{Layout, amount};
 use crate::model::games::{EnvRule, EnvVar, Game, Plan};
 use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, NAME_MAX};
 
 /// In front of the names of the game's own variables.
 pub const ENV_PREFIX: &str = "env.";
+
+/// In front of the names of the server's own variables.
+pub const VARIABLE_PREFIX: &str = "variables.";
+/// In front of the places of variables whose names people type: `variable.0.name`, `variable.0.value`.
+pub const VARIABLE_ROW_PREFIX: &str = "variable.";
+/// In front of the places of layers.
+pub const LAYER_PREFIX: &str = "layer.";
 
 /// What was typed or is wrong, by the name of the field.
 pub type ByField = BTreeMap<String, String>;
@@ -79,6 +87,10 @@ pub struct CreateForm {
     pub auto_sleep: bool,
     /// Minutes of quiet before it does.
     pub idle_minutes: Field,
+    /// Where it may stand; none: there is nothing to choose.
+    pub region: Option<Field>,
+    /// What it is laid out of; none: there is nothing to choose from.
+    pub layers: Option<LayersForm>,
     /// How many fields were refused.
     pub refused: usize,
     /// What is wrong with the whole, such as too many servers.
@@ -158,10 +170,36 @@ impl CreateForm {
             env: env_fields(game, typed, errors),
             auto_sleep: typed.is_empty() || typed.contains_key("auto_sleep"),
             idle_minutes: idle_field(idle, errors),
+            region: None,
+            layers: None,
             refused: errors.len(),
             error: errors.get("").cloned(),
             warning: None,
         }
+    }
+}
+
+impl CreateForm {
+    /// Numbers of the steps that are not always there: the game's fields, the layers, and the last one.
+    pub fn steps(&self) -> [usize; 3] {
+        let layers = if self.env.is_empty() { 4 } else { 5 };
+        [4, layers, if self.layers.is_some() { layers + 1 } else { layers }]
+    }
+
+    /// Lets people choose where it stands, where there is more than one place or what was chosen is gone.
+    #[must_use]
+    pub fn standing_in(mut self, regions: &[String], typed: &ByField, errors: &ByField) -> CreateForm {
+        let chosen = typed.get("region").map_or("", String::as_str);
+        let error = errors.get("region").cloned();
+        if regions.len() > 1 || !chosen.is_empty() || error.is_some() {
+            let choice = |region: &String| Choice { label: region.clone(), chosen: region == chosen, value: region.clone() };
+            let mut choices =
+                vec![Choice { label: "Wherever there is most room".to_owned(), chosen: chosen.is_empty(), value: String::new() }];
+            choices.extend(regions.iter().map(choice));
+            let field = Field::choice("region", "Region", choices).help("Near its players, it answers faster. It stays there.");
+            self.region = Some(field.error(error));
+        }
+        self
     }
 }
 

@@ -32,6 +32,11 @@ impl Layout {
         self.path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 
+    /// True on the operators' pages.
+    pub fn operates(&self) -> bool {
+        ["/admin", "/nodes", "/templates"].into_iter().any(|prefix| self.at(prefix))
+    }
+
     /// True where this program carries htmx; without it, pages do without scripts of others.
     pub fn vendored(&self) -> bool {
         crate::http::assets::vendored()

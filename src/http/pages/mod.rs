@@ -5,19 +5,25 @@
 //! one test renders and checks; the samples hold hostile names on purpose.
 
 pub mod account;
+pub mod admin;
 pub mod auth;
 pub mod billing;
 pub mod create;
 pub mod dashboard;
 pub mod errors;
 pub mod fields;
+pub mod layers;
 pub mod layout;
 pub mod live;
 pub mod moments;
+pub mod node_cache;
 pub mod nodes;
 pub mod phases;
+pub mod placing;
 pub mod samples;
+pub mod server_lists;
 pub mod servers;
+pub mod templates;
 
 /// Marks templates as parts of others. What they print has been escaped by their own template.
 macro_rules! html_parts {

@@ -4,11 +4,15 @@ use askama::Template;
 use askama_web::WebTemplate;
 
 use super::create::{cores, mebibytes};
+use super::fields::Field;
 use super::html_parts;
 use super::layout::Layout;
 use super::moments::Moment;
+use super::node_cache::NodeCache;
 use super::phases::PhaseView;
-use crate::model::nodes::Node;
+use super::placing::{PlacementRow, Promised};
+use crate::model::ids::NodeId;
+use crate::model::nodes::{NAME_MAX, Node, NodeToken, SKEW_MAX, Standing, WORD_MAX};
 use crate::model::time::Millis;
 
 /// `/nodes`.
@@ -19,6 +23,10 @@ pub struct NodesPage {
     pub layout: Layout,
     /// The table.
     pub nodes: NodeRows,
+    /// May a machine be added by whoever looks?
+    pub may_add: bool,
+    /// The last placements, newest first.
+    pub placements: Vec<PlacementRow>,
 }
 
 /// The rows of the table: element `nodes`.
@@ -36,12 +44,18 @@ html_parts!(NodeRows, Bar);
 pub struct NodeRow {
     /// Its id.
     pub id: String,
-    /// What players use.
+    /// As people call it.
+    pub name: String,
+    /// What players use; empty: not known yet.
     pub host: String,
-    /// `Online`, `Trouble`, `Offline`.
+    /// Where it stands; may be empty.
+    pub region: String,
+    /// In one word.
     pub state: NodeState,
     /// When it was last heard of; none: never.
     pub seen: Option<Moment>,
+    /// It has been told to take no new servers.
+    pub draining: bool,
     /// Why no server can be started there, and since when.
     pub trouble: Option<(String, Option<Moment>)>,
     /// Such as `Docker 20.10.24`.
@@ -69,15 +83,32 @@ pub enum NodeState {
     Trouble,
     /// Silent.
     Offline,
+    /// It has a token and has not come.
+    Invited,
+    /// An admin has turned it away.
+    Revoked,
 }
 
 impl NodeState {
+    /// How this machine does.
+    pub fn of(node: &Node, now: Millis) -> NodeState {
+        match (node.standing, node.online(now), &node.load.trouble) {
+            (Standing::Revoked, _, _) => NodeState::Revoked,
+            (Standing::Invited, _, _) => NodeState::Invited,
+            (Standing::Joined, false, _) => NodeState::Offline,
+            (Standing::Joined, true, Some(_)) => NodeState::Trouble,
+            (Standing::Joined, true, None) => NodeState::Online,
+        }
+    }
+
     /// In one word.
     pub fn word(self) -> &'static str {
         match self {
             NodeState::Online => "Online",
             NodeState::Trouble => "Trouble",
             NodeState::Offline => "Offline",
+            NodeState::Invited => "Invited",
+            NodeState::Revoked => "Revoked",
         }
     }
 
@@ -85,7 +116,8 @@ impl NodeState {
     pub fn sign(self) -> &'static str {
         match self {
             NodeState::Online => "check",
-            NodeState::Trouble | NodeState::Offline => "alert",
+            NodeState::Invited => "again",
+            NodeState::Trouble | NodeState::Offline | NodeState::Revoked => "alert",
         }
     }
 
@@ -93,7 +125,8 @@ impl NodeState {
     pub fn class(self) -> &'static str {
         match self {
             NodeState::Online => "good",
-            NodeState::Trouble | NodeState::Offline => "bad",
+            NodeState::Invited => "wait",
+            NodeState::Trouble | NodeState::Offline | NodeState::Revoked => "bad",
         }
     }
 }
@@ -118,7 +151,8 @@ pub struct Bar {
 }
 
 impl Bar {
-    fn of(title: &'static str, used: u32, all: u32, say: fn(u32) -> String) -> Bar {
+    /// A share; `say` puts a number into words.
+    pub fn of(title: &'static str, used: u32, all: u32, say: fn(u32) -> String) -> Bar {
         if all == 0 {
             return Bar { title, percent: None, text: "not known".to_owned() };
         }
@@ -132,16 +166,14 @@ impl NodeRow {
     pub fn of(node: &Node, servers: usize, awake: usize, now: Millis) -> NodeRow {
         let online = node.online(now);
         let trouble = node.load.trouble.clone().filter(|_| online);
-        let state = match (online, &trouble) {
-            (false, _) => NodeState::Offline,
-            (true, Some(_)) => NodeState::Trouble,
-            (true, None) => NodeState::Online,
-        };
         let disk_used = node.specs.disk_mib.saturating_sub(node.load.disk_free_mib);
         NodeRow {
             id: node.id.to_string(),
+            name: node.called().to_owned(),
+            region: node.region.clone(),
             host: node.public_host.clone(),
-            state,
+            state: NodeState::of(node, now),
+            draining: node.draining,
             seen: node.seen_at.map(|at| Moment::relative(at, now)),
             trouble: trouble.map(|what| (what, node.trouble_since.map(|at| Moment::relative(at, now)))),
             engine: node.specs.engine.clone(),
@@ -155,6 +187,56 @@ impl NodeRow {
     }
 }
 
+/// Something that whoever looks after a machine should know.
+#[derive(Debug, Clone)]
+pub struct Warning {
+    /// What is the matter, and what to do.
+    pub words: String,
+    /// `Since` or `Last`, and when, where that is known.
+    pub when: Option<(&'static str, Moment)>,
+}
+
+/// `2 s`, `1.5 s`, `3 min`.
+fn span(ms: i64) -> String {
+    match ms.unsigned_abs() {
+        ms @ ..60_000 if ms % 1_000 < 100 => format!("{} s", ms / 1_000),
+        ms @ ..60_000 => format!("{}.{} s", ms / 1_000, ms % 1_000 / 100),
+        ms @ ..7_200_000 => format!("{} min", ms / 60_000),
+        ms => format!("{} h", ms / 3_600_000),
+    }
+}
+
+/// Everything that is the matter with a machine beside its trouble. `wire`: version of this panel's messages.
+pub fn warnings(node: &Node, all: &[Node], wire: u32, now: Millis) -> Vec<Warning> {
+    let mut found = Vec::new();
+    let mut add = |words: String, when: Option<(&'static str, Millis)>| {
+        found.push(Warning { words, when: when.map(|(word, at)| (word, Moment::relative(at, now))) });
+    };
+    if let Some((why, at)) = &node.refused {
+        add(format!("It came and was turned away: {why}."), Some(("Last", *at)));
+    }
+    if let Some(spoken) = node.wire.filter(|spoken| *spoken != wire) {
+        let agent = if node.agent.is_empty() { String::new() } else { format!(" ({})", node.agent) };
+        let older = if spoken < wire { "the agent" } else { "the panel" };
+        add(format!("Its agent{agent} speaks version {spoken} of the messages and this panel version {wire}. Update {older}."), None);
+    }
+    if let Some(off) = node.clock_off() {
+        let way = if off > 0 { "ahead of" } else { "behind" };
+        add(format!("Its clock is {} {way} the panel’s; at most {} is fine. Let it keep time by NTP.", span(off), span(SKEW_MAX)), None);
+    }
+    let ends = node.certificate.as_ref().map(|held| held.until).filter(|until| *until <= now && node.standing == Standing::Joined);
+    if let Some(until) = ends {
+        add(
+            "Its certificate has ended, because it was away for too long. Make a new token and join again.".to_owned(),
+            Some(("Since", until)),
+        );
+    }
+    if let Some(words) = all.iter().find_map(|other| node.clashes(other)) {
+        add(words, None);
+    }
+    found
+}
+
 /// `/nodes/{id}`.
 #[derive(Debug, Clone, Template, WebTemplate)]
 #[template(path = "nodes/detail.html")]
@@ -163,8 +245,178 @@ pub struct NodePage {
     pub layout: Layout,
     /// The machine.
     pub node: NodeRow,
+    /// What is the matter with it.
+    pub warnings: Vec<Warning>,
+    /// Name and value, of what it says of itself.
+    pub facts: Vec<(&'static str, String)>,
+    /// `ends` or `ended`, and when its certificate does; none: it has none.
+    pub until: Option<(&'static str, Moment)>,
+    /// What of it is promised, and whether new servers come.
+    pub promised: Promised,
     /// What lives there.
     pub servers: Vec<NodeServer>,
+    /// Its cache of templates.
+    pub cache: NodeCache,
+    /// For whoever may let it join anew and turn it away.
+    pub manage: Option<ManageNode>,
+}
+
+impl NodePage {
+    /// When its certificate ends or ended.
+    pub fn until(node: &Node, now: Millis) -> Option<(&'static str, Moment)> {
+        let held = node.certificate.as_ref()?;
+        Some((if held.until > now { "ends" } else { "ended" }, Moment::relative(held.until, now)))
+    }
+
+    /// What a machine says of itself, as names and values.
+    pub fn facts(node: &Node) -> Vec<(&'static str, String)> {
+        let or = |text: &str, else_: &str| if text.is_empty() { else_.to_owned() } else { text.to_owned() };
+        let clock = match node.skew {
+            None => "the panel’s".to_owned(),
+            Some(0) => "right".to_owned(),
+            Some(skew) => format!("{} {}", span(skew), if skew > 0 { "ahead" } else { "behind" }),
+        };
+        let ports = node.net.ports.map_or_else(|| "not known".to_owned(), |(low, high)| format!("{low}–{high}"));
+        vec![
+            ("Region", or(&node.region, "none")),
+            ("Tags", or(&node.tags.join(", "), "none")),
+            ("Slots", node.slots.map_or_else(|| "no limit".to_owned(), |slots| slots.to_string())),
+            ("Ports", ports),
+            ("Networks", or(&node.net.pool, "not known")),
+            ("Agent", or(&node.agent, "not known")),
+            ("Clock", clock),
+        ]
+    }
+}
+
+/// What an admin can do with a machine. The node inside the panel has none of it.
+#[derive(Debug, Clone)]
+pub struct ManageNode {
+    /// What happens when it is turned away, one phrase each; none: it is revoked already.
+    pub revoke: Option<EndForm>,
+    /// What happens when it is forgotten; none: servers live there.
+    pub remove: Option<EndForm>,
+}
+
+/// The end of something: its name has to be typed in `confirm`.
+#[derive(Debug, Clone)]
+pub struct EndForm {
+    /// What happens, one phrase each.
+    pub happens: Vec<String>,
+    /// Its name, to be typed.
+    pub confirm: Field,
+}
+
+impl ManageNode {
+    /// For this machine; `refused` is what was posted to which form, and what was wrong with it.
+    pub fn of(node: &Node, servers: usize, refused: Option<&(&str, &str, String)>) -> Option<ManageNode> {
+        if node.id == NodeId::local() {
+            return None;
+        }
+        let form = |which: &str, label: &str, happens: Vec<String>| {
+            let (typed, error) = match refused {
+                Some((form, typed, error)) if *form == which => ((*typed).to_owned(), Some(error.clone())),
+                Some(_) | None => (String::new(), None),
+            };
+            let max = u32::try_from(NAME_MAX).unwrap_or(u32::MAX);
+            EndForm { happens, confirm: Field::text("confirm", label, typed, max).id(which).error(error).required() }
+        };
+        let many = match servers {
+            0 => "No server lives there.".to_owned(),
+            1 => "1 server there plays on and wakes as before, but the panel no longer sees or steers it, and does not bill it.".to_owned(),
+            n => format!(
+                "{n} servers there play on and wake as before, but the panel no longer sees or steers them, and does not bill them."
+            ),
+        };
+        let cut = "Its link ends at once, and its certificate and tokens count no more.".to_owned();
+        let back = "It can come back with a new token, on the same machine, and everything is seen again.".to_owned();
+        let revoke = (node.standing != Standing::Revoked)
+            .then(|| form("revoke", "Type the node’s name to revoke it", vec![cut.clone(), many, back]));
+        let gone = "Its row, its history and its tokens are forgotten. What lies on the machine’s disk stays there.".to_owned();
+        let remove = (servers == 0).then(|| form("remove", "Type the node’s name to remove it", vec![cut, gone]));
+        Some(ManageNode { revoke, remove })
+    }
+}
+
+/// `/nodes/add`.
+#[derive(Debug, Clone, Template, WebTemplate)]
+#[template(path = "nodes/add.html")]
+pub struct AddNodePage {
+    /// Frame.
+    pub layout: Layout,
+    /// A token that was just made; never shown again.
+    pub fresh: Option<FreshToken>,
+    /// All machines: the new one shows up here by itself.
+    pub nodes: NodeRows,
+    /// Why no machine can join, where that is so.
+    pub closed: bool,
+    /// Posted to `/nodes/add`.
+    pub form: AddNodeForm,
+    /// Tokens that wait, newest first.
+    pub tokens: Vec<NodeTokenRow>,
+}
+
+/// A token that was just made.
+#[derive(Debug, Clone)]
+pub struct FreshToken {
+    /// Id of its node.
+    pub id: String,
+    /// Name of its node.
+    pub name: String,
+    /// The one command.
+    pub command: String,
+    /// When it ends.
+    pub until: Moment,
+}
+
+/// A new machine.
+#[derive(Debug, Clone)]
+pub struct AddNodeForm {
+    /// As people will call it.
+    pub name: Field,
+    /// Where it stands.
+    pub region: Field,
+}
+
+impl AddNodeForm {
+    /// With what was typed and what was wrong with it.
+    pub fn of(name: &str, region: &str, name_error: Option<String>, region_error: Option<String>) -> AddNodeForm {
+        let (name_max, word_max) = (u32::try_from(NAME_MAX).unwrap_or(u32::MAX), u32::try_from(WORD_MAX).unwrap_or(u32::MAX));
+        AddNodeForm {
+            name: Field::text("name", "Name", name, name_max).help("Such as fra-1.").error(name_error).required(),
+            region: Field::text("region", "Region", region, word_max)
+                .help("Such as eu-central; servers can ask for it.")
+                .error(region_error),
+        }
+    }
+}
+
+/// A token in the list; revoked by POST to `/nodes/tokens/{id}/revoke`.
+#[derive(Debug, Clone)]
+pub struct NodeTokenRow {
+    /// Its id.
+    pub id: String,
+    /// Id of its node.
+    pub node: String,
+    /// Who made it.
+    pub by: String,
+    /// When it was made.
+    pub made: Moment,
+    /// When it ends.
+    pub until: Moment,
+}
+
+impl NodeTokenRow {
+    /// From the token.
+    pub fn of(token: &NodeToken, now: Millis) -> NodeTokenRow {
+        NodeTokenRow {
+            id: token.id.to_string(),
+            node: token.node.to_string(),
+            by: token.made_by.clone(),
+            made: Moment::relative(token.created_at, now),
+            until: Moment::relative(token.expires_at, now),
+        }
+    }
 }
 
 /// A server of a machine.

@@ -5,8 +5,10 @@ use askama_web::WebTemplate;
 
 use super::create::{AutoSleep, ByField, ENV_PREFIX, env_fields, idle_field, name_field};
 use super::fields::Field;
+use super::layers::StandingRow;
 use super::layout::Layout;
 use super::live::{EventRows, LogLines, ServerHead, ServerStats};
+use super::moments::Moment;
 use crate::model::games::Game;
 use crate::model::servers::{NAME_MAX, Server};
 
@@ -26,10 +28,23 @@ pub struct ServerPage {
     pub may_type: bool,
     /// History.
     pub events: EventRows,
+    /// What it is laid out of; none: nothing, and there is nothing to choose from.
+    pub layers: Option<LayersPart>,
     /// For whoever may change it.
     pub settings: Option<SettingsForm>,
     /// For whoever may delete it.
     pub delete: Option<DeleteForm>,
+}
+
+/// What it is laid out of.
+#[derive(Debug, Clone)]
+pub struct LayersPart {
+    /// The lowest first.
+    pub rows: Vec<StandingRow>,
+    /// Since when it has others than those it runs with.
+    pub waits: Option<Moment>,
+    /// This person may choose others.
+    pub may_change: bool,
 }
 
 /// What can be changed: posted to `/servers/{id}/settings`.

@@ -6,10 +6,10 @@ use axum::response::IntoResponse;
 
 use super::create::by_field;
 use crate::domain::billing::PAGE;
-use crate::domain::{Refusal, billing, servers};
+use crate::domain::{Actor, Refusal, billing, servers};
 use crate::http::Web;
 use crate::http::notice::{Said, go};
-use crate::http::pages::billing::{BillingPage, GrantForm, LedgerRow, LedgerWhat, Pager, RunningNow, TopUp, signed};
+use crate::http::pages::billing::{BillingPage, GrantForm, Ledger, LedgerRow, LedgerWhat, Pager, Purse, RunningNow, TopUp, signed};
 use crate::http::pages::create::ByField;
 use crate::http::pages::dashboard::lasts;
 use crate::http::pages::fields::Field;
@@ -99,22 +99,46 @@ enum Refused<'a> {
     Grant(&'a ByField, ByField),
 }
 
-async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, refused: Refused<'_>) -> Result<BillingPage, Problem> {
-    let (ctx, actor) = (&web.ctx, signed_in.actor());
-    let overview = billing::overview(ctx, actor).await?;
-    let servers = servers::list(ctx, actor).await?;
-    let entries = billing::entries(ctx, actor, behind).await?;
-    let after = match behind {
-        Some(behind) => billing::balance_before(ctx, actor, behind).await?,
-        None => overview.balance,
-    };
-    let now = ctx.clock.now();
+/// What is left and what costs, with the cost of an hour.
+pub(in crate::http) async fn purse(web: &Web, actor: &Actor) -> Result<(Purse, Credits), Refusal> {
+    let overview = billing::overview(&web.ctx, actor).await?;
+    let servers = servers::list(&web.ctx, actor).await?;
+    let now = web.ctx.clock.now();
     let running = |server: &Server| RunningNow {
         id: server.id.to_string(),
         name: server.name.clone(),
         per_hour: amount(server.per_hour),
         since: Moment::lasting(server.life.phase_since, now),
     };
+    let purse = Purse {
+        balance: amount(overview.balance),
+        funds: Funds::of(overview.balance, overview.per_hour),
+        per_hour: amount(overview.per_hour),
+        lasts: lasts(overview.balance - overview.accrued, overview.per_hour),
+        running: servers.iter().filter(|server| server.life.phase == Phase::Running).map(running).collect(),
+    };
+    Ok((purse, overview.per_hour))
+}
+
+/// One page of the ledger.
+pub(in crate::http) async fn ledger(web: &Web, actor: &Actor, behind: Option<(Millis, &str)>) -> Result<Ledger, Refusal> {
+    let entries = billing::entries(&web.ctx, actor, behind).await?;
+    let servers = servers::list(&web.ctx, actor).await?;
+    let after = match behind {
+        Some(behind) => billing::balance_before(&web.ctx, actor, behind).await?,
+        None => actor.user.balance,
+    };
+    let full = entries.len() as u64 == PAGE;
+    let older = entries.last().filter(|_| full).and_then(|last| serde_urlencoded::to_string([("behind", cursor_of(last))]).ok());
+    Ok(Ledger {
+        entries: rows(&entries, &servers, after),
+        pager: Pager { newer: behind.map(|_| "/billing".to_owned()), older: older.map(|query| format!("/billing?{query}")) },
+    })
+}
+
+async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, refused: Refused<'_>) -> Result<BillingPage, Problem> {
+    let (ctx, actor) = (&web.ctx, signed_in.actor());
+    let (purse, per_hour) = purse(web, actor).await?;
     let none = ByField::new();
     let (top_up, grant) = match &refused {
         Refused::Nothing => ((&none, &none), (&none, &none)),
@@ -125,17 +149,10 @@ async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, 
         let typed = top_up.0.get("amount").cloned().unwrap_or_else(|| "25".to_owned());
         TopUp::Demo(Field::amount("amount", "How many", typed).error(top_up.1.get("amount").cloned()).required())
     };
-    let full = entries.len() as u64 == PAGE;
-    let older = entries.last().filter(|_| full).and_then(|last| serde_urlencoded::to_string([("behind", cursor_of(last))]).ok());
     Ok(BillingPage {
-        layout: signed_in.layout_with(web, overview.per_hour),
-        balance: amount(overview.balance),
-        funds: Funds::of(overview.balance, overview.per_hour),
-        per_hour: amount(overview.per_hour),
-        lasts: lasts(overview.balance - overview.accrued, overview.per_hour),
-        running: servers.iter().filter(|server| server.life.phase == Phase::Running).map(running).collect(),
-        entries: rows(&entries, &servers, after),
-        pager: Pager { newer: behind.map(|_| "/billing".to_owned()), older: older.map(|query| format!("/billing?{query}")) },
+        layout: signed_in.layout_with(web, per_hour),
+        purse,
+        ledger: ledger(web, actor, behind).await?,
         top_up: if ctx.policy.demo_top_up { demo() } else { TopUp::AskAdmin },
         request: request_key()?,
         grant: billing::may_grant(actor).then(|| grant_form(grant.0, grant.1)),

@@ -1,5 +1,7 @@
 //! A server's history in sentences.
 
+use std::borrow::Cow;
+
 use crate::domain::servers::Event;
 use crate::http::pages::live::{EventRow, EventRows};
 use crate::http::pages::moments::Moment;
@@ -13,18 +15,26 @@ pub(in crate::http) fn rows(events: &[Event], now: Millis) -> EventRows {
 
 fn row(event: &Event, now: Millis) -> EventRow {
     let (sign, what) = said(&event.what);
-    let what = if event.why.is_empty() { what.to_owned() } else { format!("{what} {}", event.why) };
+    let what = format!("{what} {}", event.why).trim().to_owned();
     EventRow { at: Moment::relative(event.at, now), sign, what, who: event.who.clone() }
 }
 
-fn said(what: &str) -> (&'static str, &'static str) {
+fn said(what: &str) -> (&'static str, Cow<'static, str>) {
+    let plain = |(sign, what): (&'static str, &'static str)| (sign, Cow::from(what));
     if let Some(wanted) = what.strip_prefix("wanted ").and_then(Wanted::parse) {
-        return asked(wanted);
+        return plain(asked(wanted));
+    }
+    if let Some(change) = what.strip_prefix("layers ") {
+        return ("layers", format!("Layers: {change}.").into());
+    }
+    if let Some(names) = what.strip_prefix("variables ") {
+        return ("layers", format!("Variables changed: {names}.").into());
     }
     match what.strip_prefix("phase ").and_then(Phase::parse) {
-        Some(phase) => became(phase),
-        None if what == "restart" => ("again", "Asked to restart."),
-        None => ("dot", "Changed."),
+        Some(phase) => plain(became(phase)),
+        None if what == "note" => ("dot", "".into()),
+        None if what == "restart" => ("again", "Asked to restart.".into()),
+        None => ("dot", "Changed.".into()),
     }
 }
 

@@ -3,17 +3,22 @@
 //! The table is kept beside the router, so that tests can hold every route against the rights and against the API's document.
 
 mod account;
+mod admin;
 pub(in crate::http) mod auth;
 pub(in crate::http) mod billing;
 pub(in crate::http) mod create;
 pub(in crate::http) mod dashboard;
+pub(in crate::http) mod doors;
 mod history;
+pub(in crate::http) mod layers;
 pub(in crate::http) mod nodes;
 mod power;
 pub(in crate::http) mod servers;
 mod status;
+pub(in crate::http) mod templates;
 
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::handler::Handler;
 use axum::routing::{self, MethodRouter};
 
@@ -22,7 +27,7 @@ use super::{Web, api, assets, live};
 /// A method and a path, as the router holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Route {
-    /// `GET`, `POST`, `DELETE`, `PATCH`.
+    /// `GET`, `POST`, `PUT`, `DELETE`, `PATCH`.
     pub method: &'static str,
     /// With its parameters in braces.
     pub path: &'static str,
@@ -40,7 +45,8 @@ impl Table {
     }
 
     fn add(mut self, method: &'static str, path: &'static str, handler: MethodRouter<Web>) -> Table {
-        self.router = self.router.route(path, handler);
+        // Each handler that takes a body has a bound of its own.
+        self.router = self.router.route(path, handler.layer(DefaultBodyLimit::disable()));
         self.list.push(Route { method, path });
         self
     }
@@ -53,6 +59,11 @@ impl Table {
     /// Answers POST.
     pub fn post<H: Handler<T, Web>, T: 'static>(self, path: &'static str, handler: H) -> Table {
         self.add("POST", path, routing::post(handler))
+    }
+
+    /// Answers PUT.
+    pub fn put<H: Handler<T, Web>, T: 'static>(self, path: &'static str, handler: H) -> Table {
+        self.add("PUT", path, routing::put(handler))
     }
 
     /// Answers PATCH.
@@ -89,6 +100,8 @@ pub(in crate::http) fn table() -> Table {
         .post("/servers/{id}/settings", servers::settings)
         .post("/servers/{id}/console", servers::console_line)
         .get("/servers/{id}/logs", servers::logs)
+        .get("/servers/{id}/layers", layers::page)
+        .post("/servers/{id}/layers", layers::take)
         .get("/billing", billing::page)
         .post("/billing/add-funds", billing::add_funds)
         .post("/billing/grant", billing::grant)
@@ -97,10 +110,32 @@ pub(in crate::http) fn table() -> Table {
         .post("/account/tokens", account::make_token)
         .post("/account/tokens/{id}/revoke", account::revoke_token)
         .post("/account/logout-everywhere", account::logout_everywhere)
+        .get("/admin", admin::page)
+        .get("/admin/servers", admin::all_servers)
         .get("/nodes", nodes::list)
+        .get("/nodes/add", nodes::add_page)
+        .post("/nodes/add", nodes::add)
+        .post("/nodes/tokens/{id}/revoke", nodes::revoke_token)
         .get("/nodes/{id}", nodes::page)
+        .get("/templates", templates::list)
+        .post("/templates", templates::create)
+        .post("/templates/import", templates::import)
+        .get("/templates/{id}", templates::page)
+        .post("/templates/{id}", templates::change)
+        .post("/templates/{id}/delete", templates::delete)
+        .get("/templates/{id}/export", templates::export)
+        .post("/templates/{id}/versions", templates::upload)
+        .get("/templates/{id}/versions/{version}", templates::version)
+        .post("/templates/{id}/versions/{version}/delete", templates::delete_version)
+        .post("/nodes/{id}/drain", nodes::drain)
+        .post("/nodes/{id}/dev-mode", nodes::dev_mode)
+        .post("/nodes/{id}/purge-cache", nodes::purge_cache)
+        .post("/nodes/{id}/token", nodes::token)
+        .post("/nodes/{id}/revoke", nodes::revoke)
+        .post("/nodes/{id}/remove", nodes::remove)
         .get("/metrics", status::metrics);
     let sockets = pages
+        .get("/billing/live", live::billing::open)
         .get("/dashboard/live", live::dashboard::open)
         .get("/nodes/live", live::nodes::open)
         .get("/servers/{id}/live", live::server::open)
@@ -108,9 +143,14 @@ pub(in crate::http) fn table() -> Table {
     api::table(sockets)
 }
 
-/// Files and the pulse: no session, no checks.
+/// Files, the pulse, and what is proved by a signature: no session, no checks.
 pub(in crate::http) fn plain() -> Table {
-    Table::new().get("/static/{*path}", assets::file).get("/health", status::health).get("/ready", status::ready)
+    Table::new()
+        .get("/static/{*path}", assets::file)
+        .get("/health", status::health)
+        .get("/ready", status::ready)
+        .post("/api/webhook/wake", doors::wake)
+        .post("/api/webhook/activity", doors::activity)
 }
 
 /// Every route of the site.

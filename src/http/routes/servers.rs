@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::create::by_field;
-use super::history;
+use super::{history, layers};
 use crate::domain::servers::Changes;
 use crate::domain::{Actor, Fields, Refusal, billing, logs, nodes, servers};
 use crate::http::Web;
@@ -21,6 +21,7 @@ use crate::model::games::{Game, Plan};
 use crate::model::ids::ServerId;
 use crate::model::money::Credits;
 use crate::model::servers::{Phase, Server};
+use crate::model::time::Millis;
 use crate::model::users::Right;
 
 /// Lines of the log on a server's page; older ones are on a page of their own.
@@ -42,6 +43,8 @@ pub(in crate::http) struct Parts {
     pub head: ServerHead,
     pub stats: ServerStats,
     pub events: crate::http::pages::live::EventRows,
+    /// Since when it has other layers than those it runs with.
+    pub layers_wait: Option<Millis>,
     /// Game and plan; none when they left the catalogue.
     pub game: Option<(std::sync::Arc<Game>, Plan)>,
 }
@@ -67,7 +70,8 @@ pub(in crate::http) async fn parts(web: &Web, actor: &Actor, id: &ServerId) -> R
         head.no_wake = Some("You are out of credits, so it cannot wake. Its world is safe.".to_owned());
     }
     let stats = ServerStats::of(&server, plan, &samples, ctx.policy.idle, now);
-    Ok(Parts { head, stats, events: history::rows(&events, now), server, game })
+    let layers_wait = servers::waits_for_start(&server, &events);
+    Ok(Parts { head, stats, events: history::rows(&events, now), layers_wait, server, game })
 }
 
 fn loses(server: &Server, plan: Option<&Plan>) -> Vec<String> {
@@ -94,6 +98,7 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
         .map(|(game, _)| SettingsForm::of(&parts.server, game, refused.typed, &refused.errors));
     let (typed, error) = refused.delete.map_or(("", None), |(typed, error)| (typed, Some(error)));
     let plan = parts.game.as_ref().map(|(_, plan)| plan);
+    let layers = layers::part(web, &parts.server, parts.layers_wait, may(Right::ChangeServer)).await?;
     let delete = may(Right::DeleteServer).then(|| DeleteForm::of(loses(&parts.server, plan), typed, error));
     Ok(ServerPage {
         layout: Layout { notice: refused.notice.or(layout.notice), path: format!("/servers/{id}"), ..layout },
@@ -102,6 +107,7 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
         head: parts.head,
         stats: parts.stats,
         events: parts.events,
+        layers,
         settings,
         delete,
     })

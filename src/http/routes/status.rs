@@ -12,6 +12,7 @@ use crate::domain::figures::{Figures, figures, pulse};
 use crate::http::Web;
 use crate::http::problem::Answer;
 use crate::http::who::Caller;
+use crate::model::nodes::CacheLoad;
 use crate::model::time::Millis;
 
 /// `GET /health`: this program runs.
@@ -48,6 +49,17 @@ fn gauges(figures: &Figures, sockets: usize, now: Millis) -> String {
     family("roost_node_online", "Has the node been heard of lately?", online.collect());
     let trouble = figures.nodes.iter().map(|node| format!("{{node=\"{}\"}} {}", node.id, u8::from(node.load.trouble.is_some())));
     family("roost_node_trouble", "Can the node not start servers?", trouble.collect());
+    let cache = |what: fn(&CacheLoad) -> u64| -> Vec<String> {
+        let known = figures.nodes.iter().filter_map(|node| Some((node, node.load.cache.as_ref()?)));
+        known.map(|(node, cache)| format!("{{node=\"{}\"}} {}", node.id, what(cache))).collect()
+    };
+    family("roost_node_cache_hits", "Layers that were in the node's cache, since its agent's start.", cache(|cache| cache.hits));
+    family("roost_node_cache_misses", "Layers that the node had to fetch, since its agent's start.", cache(|cache| cache.misses));
+    family(
+        "roost_node_cache_bytes",
+        "Bytes of unpacked layers in the node's cache.",
+        cache(|cache| cache.layers.iter().map(|layer| layer.bytes).sum()),
+    );
     family("roost_live_sockets", "Open sockets of pages and programs.", vec![format!(" {sockets}")]);
     text
 }

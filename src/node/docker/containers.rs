@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType, NetworkingConfig,
-    PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
+    NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions, WaitContainerOptions,
@@ -16,7 +16,7 @@ use super::{DockerError, Engine};
 use crate::model::time::Millis;
 use crate::node::stamps;
 
-/// A folder of the host, mounted into a container.
+/// A folder of the host or a volume, mounted into a container.
 #[derive(Debug, Clone)]
 pub struct NewMount {
     /// On the host, absolute.
@@ -25,6 +25,8 @@ pub struct NewMount {
     pub target: String,
     /// The container may only read.
     pub read_only: bool,
+    /// The source is the name of a volume.
+    pub volume: bool,
 }
 
 /// A container to be made. All limits are given: nothing is left to Docker's defaults.
@@ -115,8 +117,10 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
     let mounts = plan.mounts.iter().map(|mount| Mount {
         target: Some(mount.target.clone()),
         source: Some(mount.source.clone()),
-        typ: Some(MountType::BIND),
+        typ: Some(if mount.volume { MountType::VOLUME } else { MountType::BIND }),
         read_only: Some(mount.read_only),
+        // What the image has at that place stays in the image.
+        volume_options: mount.volume.then(|| MountVolumeOptions { no_copy: Some(true), ..MountVolumeOptions::default() }),
         ..Mount::default()
     });
     let (log_bytes, log_count) = plan.log_files;

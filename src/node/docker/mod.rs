@@ -7,6 +7,7 @@ mod containers;
 mod images;
 mod networks;
 mod streams;
+mod volumes;
 
 pub use containers::{Container, ContainerPlan, Listed, NewMount};
 pub use images::PullProgress;
@@ -137,5 +138,13 @@ impl Engine {
         let ask = tokio::time::timeout(Duration::from_secs(HELLO_SECS), docker.version());
         let said = ask.await.map_err(|_| DockerError::Slow)?.map_err(|error| self.told(error))?;
         Ok(format!("Docker {}, API {}", said.version.unwrap_or_default(), said.api_version.unwrap_or_default()))
+    }
+
+    /// Which engine this is: two agents that get the same text share it. Empty where the engine does not say.
+    pub async fn identity(&self) -> Result<String, DockerError> {
+        let docker = self.docker().await?;
+        let ask = tokio::time::timeout(Duration::from_secs(HELLO_SECS), docker.info());
+        let said = ask.await.map_err(|_| DockerError::Slow)?.map_err(|error| self.told(error))?;
+        Ok(said.id.unwrap_or_default())
     }
 }

@@ -42,6 +42,18 @@ impl Worker {
         self.ctx.blocking("write the server's record", move || folder.save(&record)).await
     }
 
+    /// The same for steps that end something: that the disk is full must not keep a game running or its data from going. Until there
+    /// is room, a kill of the agent forgets it, and the next look and the panel's next command find out again. True: it was written.
+    pub(super) async fn save_if_room(&mut self) -> Result<bool, StepError> {
+        match self.save().await {
+            Err(error) if error.is_full_disk() => {
+                tracing::warn!(server = %self.record.server, %error, "the record could not be written; going on without");
+                Ok(false)
+            }
+            other => other.map(|()| true),
+        }
+    }
+
     /// Shows what was seen, to the panel's heartbeat and to the sidecar.
     pub(super) async fn publish(&mut self, seen: Seen) {
         self.seen = seen;

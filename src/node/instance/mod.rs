@@ -3,6 +3,7 @@
 //! The handle takes jobs into a bounded queue and shows the last known state without waiting. The worker owns the record.
 
 mod answer;
+mod data;
 mod listens;
 mod look;
 mod parts;

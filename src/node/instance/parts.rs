@@ -11,7 +11,7 @@ use super::{Players, locked};
 use crate::model::ids::ServerId;
 use crate::model::servers::Seen;
 use crate::node::config::Subnet;
-use crate::node::ctx::{Ctx, LABEL_PANEL, LABEL_PART, LABEL_REVISION, LABEL_SERVER};
+use crate::node::ctx::{Ctx, LABEL_NODE, LABEL_PANEL, LABEL_PART, LABEL_REVISION, LABEL_SERVER};
 use crate::node::docker::{ContainerPlan, DockerError, NewMount};
 use crate::node::error::StepError;
 use crate::node::record;
@@ -43,6 +43,11 @@ pub fn game_name(server: &ServerId) -> String {
 /// Name of the sidecar's container.
 pub fn door_name(server: &ServerId) -> String {
     format!("roost-{server}-door")
+}
+
+/// Name of the volume that mounts its data, where they lie on layers.
+pub fn volume_name(server: &ServerId) -> String {
+    format!("roost-{server}-data")
 }
 
 /// Name of the network.
@@ -103,9 +108,10 @@ impl Worker {
         self.ctx.pool.subnet(spec.subnet).ok_or_else(none)
     }
 
-    fn labels(&self, part: &str, revision: &str) -> HashMap<String, String> {
+    pub(super) fn labels(&self, part: &str, revision: &str) -> HashMap<String, String> {
         let all = [
             (LABEL_PANEL, self.record.panel.as_str()),
+            (LABEL_NODE, self.ctx.config.node.as_str()),
             (LABEL_SERVER, self.record.server.as_str()),
             (LABEL_PART, part),
             (LABEL_REVISION, revision),
@@ -127,11 +133,7 @@ impl Worker {
             address: subnet.game().to_string(),
             publish: Vec::new(),
             bind_host: String::new(),
-            mounts: vec![NewMount {
-                source: self.instance.folder.data().to_string_lossy().into_owned(),
-                target: spec.data_path.clone(),
-                read_only: false,
-            }],
+            mounts: vec![self.data_mount(spec)],
             capabilities: spec.capabilities.clone(),
             nano_cpus: Some(i64::from(spec.cpu_millis).min(machine_millis()) * 1_000_000),
             memory: i64::from(spec.memory_mib) << 20,
@@ -142,7 +144,7 @@ impl Worker {
             init: INITS.iter().any(|path| std::path::Path::new(path).exists()),
             log_files: GAME_LOG,
         };
-        let revision = hash(&plan);
+        let revision = hash(&(&plan, self.data_made_of()));
         plan.labels = self.labels("game", &revision);
         Ok((plan, revision))
     }
@@ -184,6 +186,7 @@ impl Worker {
                 source: self.instance.folder.door().to_string_lossy().into_owned(),
                 target: FOLDER.to_owned(),
                 read_only: true,
+                volume: false,
             }],
             capabilities: Vec::new(),
             nano_cpus: None,

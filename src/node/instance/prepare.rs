@@ -1,12 +1,10 @@
 //! Prepare: everything but the running game. Safe to break off anywhere and to do again.
 
-use std::os::unix::fs::MetadataExt;
-
 use super::parts;
 use super::worker::Worker;
 use crate::model::ids::CommandId;
 use crate::node::error::StepError;
-use crate::node::record::{self, Answer, Intent};
+use crate::node::record::{Answer, Intent};
 use crate::wire::spec::InstanceSpec;
 
 impl Worker {
@@ -25,7 +23,7 @@ impl Worker {
         self.fetch_image(command, spec).await?;
         let ctx = std::sync::Arc::clone(&self.ctx);
         let _turn = ctx.turns.acquire().await;
-        self.make_data_folder(spec).await?;
+        self.ensure_data(spec).await?;
         if self.record.intent == Intent::Absent {
             self.record.intent = Intent::Down;
             self.save().await?;
@@ -47,20 +45,6 @@ impl Worker {
             () = self.instance.something_else_wanted() => Err(StepError::Superseded),
             fetched = self.ctx.game_image(&self.record.server, command, &spec.image) => fetched,
         }
-    }
-
-    async fn make_data_folder(&self, spec: &InstanceSpec) -> Result<(), StepError> {
-        let (folder, owner) = (self.instance.folder.data(), spec.user.as_deref().and_then(parts::ids));
-        let make = move || {
-            record::make_private(&folder)?;
-            let is = std::fs::symlink_metadata(&folder)?;
-            match owner {
-                // Only the folder itself: what is in it is the game's own affair.
-                Some((uid, gid)) if (is.uid(), is.gid()) != (uid, gid) => std::os::unix::fs::lchown(&folder, Some(uid), Some(gid)),
-                Some(_) | None => Ok(()),
-            }
-        };
-        self.ctx.blocking("make the data folder", make).await
     }
 
     /// A destroyed server's id is asked for again: it begins anew, with the generation kept.

@@ -33,6 +33,7 @@ impl Worker {
         self.ctx.firewall.ensure().await?;
         self.ensure_network(&spec).await?;
         self.ensure_door(&spec).await?;
+        self.ensure_data(&spec).await?;
         self.ensure_game(&spec).await?;
         let before = self.ctx.engine.inspect(&game_name(&spec.server)).await?.map(|game| game.started).unwrap_or_default();
         self.record.started_before = before;
@@ -49,6 +50,9 @@ impl Worker {
     /// next look takes that for what it is.
     pub(super) async fn wake_up(&mut self) -> Result<(), StepError> {
         let spec = self.spec()?;
+        if !self.data_is_made(&spec) {
+            self.ensure_data(&spec).await?;
+        }
         let (plan, revision) = self.game_plan(&spec)?;
         if self.game_made.as_ref() != Some(&revision) {
             self.ctx.firewall.ensure().await?;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::parts::{game_name, network_name};
+use super::parts::{game_name, network_name, volume_name};
 use super::worker::Worker;
 use super::{Players, locked};
 use crate::model::servers::Seen;
@@ -37,7 +37,7 @@ impl Worker {
             }
         } else {
             self.record.intent = Intent::Absent;
-            self.save().await?;
+            self.save_if_room().await?;
             self.remove_all().await?;
         }
         self.look().await?;
@@ -49,7 +49,7 @@ impl Worker {
         if self.record.intent == Intent::Up {
             self.record.intent = Intent::Down;
             self.record.exited = None;
-            self.save().await?;
+            self.save_if_room().await?;
         }
         self.game = crate::wire::door::GameIs::Down;
         self.refresh();
@@ -63,7 +63,8 @@ impl Worker {
         if let Some(ended) = self.ctx.engine.inspect(&name).await?.and_then(|game| game.finished_at) {
             self.record.run_ends(ended);
         }
-        self.save().await
+        self.save_if_room().await?;
+        Ok(())
     }
 
     async fn ask_to_end(&self, name: &str, at_most: Option<u32>) -> Result<(), StepError> {
@@ -97,6 +98,8 @@ impl Worker {
     async fn remove_all(&mut self) -> Result<(), StepError> {
         self.door_socket = None;
         self.remove_containers().await?;
+        self.data = None;
+        self.ctx.engine.remove_volume(&volume_name(&self.record.server)).await?;
         self.ctx.engine.remove_network(&network_name(&self.record.server)).await?;
         Ok(())
     }
@@ -107,15 +110,19 @@ impl Worker {
             // A run is closed by what Docker knows of its end, so the game ends before its container goes.
             self.end_game(Some(SIGNAL_WAIT_SECS)).await?;
             self.record.intent = Intent::Absent;
-            self.save().await?;
+            self.save_if_room().await?;
         }
         self.remove_all().await?;
         // Only once the containers are gone is nothing left: a kill before this line leaves a record that still knows them.
         self.record.intent = Intent::Gone;
         self.record.spec = None;
-        self.save().await?;
+        let written = self.save_if_room().await?;
         let folder = self.instance.folder.clone();
         self.ctx.blocking("remove the server's data", move || folder.destroy()).await?;
+        if !written {
+            // Now there is room.
+            self.save_if_room().await?;
+        }
         self.publish(Seen::Gone).await;
         Ok(Answer::Destroyed)
     }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 
+use super::data::Data;
 use super::probe::{Probe, ProbeEnd};
 use super::{Instance, Job};
 use crate::model::ids::CommandId;
@@ -44,6 +45,8 @@ pub struct Worker {
     pub(super) door_socket: Option<DropGuard>,
     /// Hash of the game container that exists, as far as known: a wake need not look first.
     pub(super) game_made: Option<String>,
+    /// The data as they were made last, as far as known.
+    pub(super) data: Option<Data>,
 }
 
 enum Turn {
@@ -61,7 +64,7 @@ async fn probe_end(waiting: Option<&mut Waiting>) -> ProbeEnd {
 impl Worker {
     pub(super) fn new(ctx: Arc<Ctx>, instance: Arc<Instance>, record: Record) -> Worker {
         let seen = instance.view().report.seen;
-        Worker { ctx, instance, record, seen, game: GameIs::Down, waiting: None, door_socket: None, game_made: None }
+        Worker { ctx, instance, record, seen, game: GameIs::Down, waiting: None, door_socket: None, game_made: None, data: None }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {

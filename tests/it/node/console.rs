@@ -53,7 +53,7 @@ async fn a_log_is_followed_over_restarts_and_resumed_without_loss_or_doubling() 
     assert!(!gap);
     // Asked again by somebody who has it all: nothing comes twice.
     site.send(tail(&server, seen.last().map(|line| line.seq), 100, 60)).await;
-    site.sleep(&server).await;
+    site.put_to_sleep(&server).await;
     let again = site.events.len();
     site.start(&server).await;
     until(&mut site, again, "The room is open").await;

@@ -46,7 +46,7 @@ async fn an_engine_that_comes_back_is_found_again_with_what_happened_meanwhile()
     engine.shutdown().await;
     let away = site.until("an incomplete heartbeat", |message| match message {
         FromNode::Heartbeat { complete: false, load, instances, .. } => Some((load.trouble.clone(), instances[0].seen)),
-        FromNode::Heartbeat { .. } | FromNode::RegisterNode { .. } | FromNode::Event(_) => None,
+        FromNode::Heartbeat { .. } | FromNode::RegisterNode { .. } | FromNode::WantLayer { .. } | FromNode::Event(_) => None,
     });
     let (trouble, seen) = away.await;
     assert!(trouble.is_some_and(|words| words.contains("systemctl start docker")));
@@ -98,7 +98,7 @@ async fn servers_do_not_wait_for_each_other() {
     assert!(!site.events.iter().any(|event| event.command.as_ref() == Some(&waiting) && event.kind != EventKind::Accepted));
     // A start that waits is given up for a stop, at once and not at its deadline.
     let stop = site.command(&slow.server, Action::StopInstance { keep_door: false, unless_busy: false }).await;
-    let given_up = tokio::time::timeout(Duration::from_secs(20), site.answer(&slow.server, &waiting)).await.unwrap();
+    let given_up = tokio::time::timeout(Duration::from_secs(20), site.answer(&waiting)).await.unwrap();
     assert!(matches!(&given_up, EventKind::Failed { .. } | EventKind::Running(_)), "{given_up:?}");
-    assert!(matches!(site.answer(&slow.server, &stop).await, EventKind::Stopped(report) if report.seen == Seen::Absent));
+    assert!(matches!(site.answer(&stop).await, EventKind::Stopped(report) if report.seen == Seen::Absent));
 }

@@ -78,7 +78,7 @@ async fn readiness_is_seen_by_datagram_and_by_log_line() {
             _ => None,
         });
         starting.await;
-        let answer = site.answer(&spec.server, &id).await;
+        let answer = site.answer(&id).await;
         let EventKind::Running(report) = answer else { panic!("{answer:?}") };
         let game = docker(&["inspect", "-f", "{{.State.StartedAt}}", &format!("roost-{}-game", spec.server)]);
         let second = |text: &str| text[17..23].parse::<f64>().unwrap();
@@ -177,7 +177,7 @@ async fn an_image_that_cannot_be_pulled_is_explained() {
         _ => None,
     });
     assert!(progress.await.starts_with("pulling 127.0.0.1:9/nobody/nothing"));
-    let answer = site.answer(&spec.server, &id).await;
+    let answer = site.answer(&id).await;
     let EventKind::Failed { reason, retryable: true, .. } = answer else { panic!("{answer:?}") };
     assert!(reason.contains("cannot be reached from this node"), "{reason}");
 }
@@ -236,7 +236,7 @@ async fn an_agent_killed_at_any_moment_ends_where_the_panel_wants_it() {
         site.welcome().await;
         let generation = site.generation();
         site.command_as(&id, generation, &spec.server, action.clone()).await;
-        let answer = site.answer(&spec.server, &id).await;
+        let answer = site.answer(&id).await;
         let as_wanted = match (&answer, action) {
             (EventKind::Prepared(report), Action::PrepareInstance { .. }) => report.seen == Seen::Asleep,
             (EventKind::Running(report), Action::StartInstance) => matches!(report.seen, Seen::Running { .. }),
@@ -267,7 +267,7 @@ async fn an_engine_that_is_away_is_explained_and_nothing_is_said_about_servers()
     site.welcome().await;
     let trouble = site.until("trouble", |message| match message {
         FromNode::Heartbeat { load, complete: false, .. } => load.trouble.clone(),
-        FromNode::Heartbeat { .. } | FromNode::RegisterNode { .. } | FromNode::Event(_) => None,
+        FromNode::Heartbeat { .. } | FromNode::RegisterNode { .. } | FromNode::WantLayer { .. } | FromNode::Event(_) => None,
     });
     assert_eq!(trouble.await, "Docker does not answer at /nowhere/docker.sock: start it with `systemctl start docker`");
     let spec = site.demo();

@@ -15,7 +15,7 @@ async fn a_server_lives_from_prepare_to_destroy() {
     let mut site = Site::open(true).await;
     let specs = site.until("register_node", |message| match message {
         FromNode::RegisterNode { specs, .. } => Some(specs.clone()),
-        FromNode::Heartbeat { .. } | FromNode::Event(_) => None,
+        FromNode::Heartbeat { .. } | FromNode::WantLayer { .. } | FromNode::Event(_) => None,
     });
     let specs = specs.await;
     assert!(specs.engine.starts_with("Docker ") && specs.cpu_millis >= 1_000 && !specs.system.is_empty(), "{specs:?}");
@@ -46,7 +46,7 @@ async fn a_server_lives_from_prepare_to_destroy() {
     assert!(sample.memory_mib.is_some_and(|mib| mib < 64), "{sample:?}");
     drop(client);
 
-    let report = site.sleep(&spec.server).await;
+    let report = site.put_to_sleep(&spec.server).await;
     assert_eq!(report.seen, Seen::Asleep);
     let run = *report.runs.last().unwrap();
     assert!(run.to.is_some_and(|to| to > run.from), "{run:?}");
@@ -70,26 +70,26 @@ async fn a_command_asked_twice_is_answered_alike_and_an_old_one_is_refused() {
     let mut site = Site::open(false).await;
     let spec = site.demo();
     let id = site.command(&spec.server, prepare(&spec)).await;
-    assert!(matches!(site.answer(&spec.server, &id).await, EventKind::Prepared(_)));
+    assert!(matches!(site.answer(&id).await, EventKind::Prepared(_)));
     let generation = site.generation();
     site.start(&spec.server).await;
     let started = docker(&["inspect", "-f", "{{.State.StartedAt}}", &format!("roost-{}-game", spec.server)]);
 
     let start = site.command(&spec.server, Action::StartInstance).await;
-    assert!(matches!(site.answer(&spec.server, &start).await, EventKind::Running(_)));
+    assert!(matches!(site.answer(&start).await, EventKind::Running(_)));
     site.command_as(&start, site.generation(), &spec.server, Action::StartInstance).await;
-    assert!(matches!(site.answer(&spec.server, &start).await, EventKind::Running(report) if report.runs.len() == 1));
+    assert!(matches!(site.answer(&start).await, EventKind::Running(report) if report.runs.len() == 1));
 
     let late = "anoldcommand".parse().unwrap();
     site.command_as(&late, generation, &spec.server, Action::DestroyInstance).await;
-    let answer = site.answer(&spec.server, &late).await;
+    let answer = site.answer(&late).await;
     assert!(matches!(answer, EventKind::Failed { retryable: false, .. }), "{answer:?}");
     assert_eq!(docker(&["inspect", "-f", "{{.State.StartedAt}}", &format!("roost-{}-game", spec.server)]), started);
 
     assert_eq!(site.ask(&spec.server, Action::DestroyInstance).await, EventKind::Destroyed);
     assert_eq!(site.ask(&spec.server, Action::DestroyInstance).await, EventKind::Destroyed);
     site.command_as(&"older".parse().unwrap(), generation, &spec.server, prepare(&spec)).await;
-    let answer = site.answer(&spec.server, &"older".parse().unwrap()).await;
+    let answer = site.answer(&"older".parse().unwrap()).await;
     assert!(matches!(answer, EventKind::Failed { retryable: false, .. }), "an old prepare does not bring a destroyed server back");
     assert_eq!(site.left(), [""; 0]);
 }

@@ -8,10 +8,11 @@ use std::path::PathBuf;
 use std::process::Command as Program;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use roost::model::games::{Protocol, Ready, Stop};
-use roost::model::ids::{CommandId, PanelId, ServerId};
+use roost::model::ids::{CommandId, NodeId, PanelId, ServerId};
+use roost::model::nodes::Profile;
 use roost::model::servers::PublicPort;
 use roost::model::time::{Clock, Millis};
 use roost::node::NodeConfig;
@@ -82,6 +83,8 @@ pub struct Site {
     from: Option<mpsc::Receiver<FromNode>>,
     stop: CancellationToken,
     pub events: Vec<Event>,
+    /// Answers that nobody has asked for yet.
+    answers: Vec<(CommandId, EventKind)>,
     pub servers: Vec<ServerId>,
     generation: i64,
 }
@@ -95,6 +98,8 @@ impl Site {
         let pool = POOLS.fetch_add(1, Ordering::Relaxed);
         let folder = tempfile::Builder::new().prefix("roost-node-test-").tempdir().unwrap();
         let config = NodeConfig {
+            node: NodeId::local(),
+            profile: Profile::default(),
             data_dir: folder.path().join("node"),
             subnet_pool: format!("10.{}.{}.0/24", 192 + chance % 32, pool),
             bind_host: "127.0.0.1".to_owned(),
@@ -113,6 +118,7 @@ impl Site {
             from: None,
             stop: CancellationToken::new(),
             events: Vec::new(),
+            answers: Vec::new(),
             servers: Vec::new(),
             generation: 0,
         }
@@ -160,6 +166,9 @@ impl Site {
         let message = message.unwrap_or_else(|_| panic!("silence after {:#?}", self.events)).expect("the agent has ended");
         if let FromNode::Event(event) = &message {
             self.events.push(event.clone());
+            if let (Some(id), false) = (&event.command, matches!(event.kind, EventKind::Accepted | EventKind::Progress { .. })) {
+                self.answers.push((id.clone(), event.kind.clone()));
+            }
         }
         message
     }
@@ -183,7 +192,7 @@ impl Site {
         let server = server.clone();
         self.until(what, move |message| match message {
             FromNode::Event(event) if event.server == server => take(event),
-            FromNode::Event(_) | FromNode::RegisterNode { .. } | FromNode::Heartbeat { .. } => None,
+            FromNode::WantLayer { .. } | FromNode::Event(_) | FromNode::RegisterNode { .. } | FromNode::Heartbeat { .. } => None,
         })
         .await
     }
@@ -195,7 +204,7 @@ impl Site {
             FromNode::Heartbeat { complete: true, instances, .. } => {
                 instances.iter().find(|report| report.server == server).and_then(&mut take)
             }
-            FromNode::Heartbeat { .. } | FromNode::Event(_) | FromNode::RegisterNode { .. } => None,
+            FromNode::Heartbeat { .. } | FromNode::WantLayer { .. } | FromNode::Event(_) | FromNode::RegisterNode { .. } => None,
         })
         .await
     }
@@ -219,16 +228,19 @@ impl Site {
     /// Sends a command and waits for its answer.
     pub async fn ask(&mut self, server: &ServerId, action: Action) -> EventKind {
         let id = self.command(server, action).await;
-        self.answer(server, &id).await
+        self.answer(&id).await
     }
 
-    pub async fn answer(&mut self, server: &ServerId, id: &CommandId) -> EventKind {
-        let id = id.clone();
-        self.event("an answer", server, move |event| {
-            let answers = !matches!(event.kind, EventKind::Accepted | EventKind::Progress { .. });
-            (event.command.as_ref() == Some(&id) && answers).then(|| event.kind.clone())
-        })
-        .await
+    /// Waits for the answer to a command, which may have passed by while another one was waited for. Each answer is given once.
+    pub async fn answer(&mut self, id: &CommandId) -> EventKind {
+        let begin = Instant::now();
+        loop {
+            if let Some(place) = self.answers.iter().position(|(of, _)| of == id) {
+                return self.answers.remove(place).1;
+            }
+            assert!(begin.elapsed() < PATIENCE, "waited for an answer; heard {:#?}", self.events);
+            self.next().await;
+        }
     }
 
     /// A demo server; its id begins with the panel's, so that nobody else's containers have that name.
@@ -257,6 +269,8 @@ impl Site {
             stop: Stop { command: None, signal: "SIGTERM".to_owned(), wait_secs: 5 },
             door: None,
             wake: Verdict::Allowed,
+            layers: Vec::new(),
+            variables: BTreeMap::new(),
         }
     }
 
@@ -281,7 +295,7 @@ impl Site {
         }
     }
 
-    pub async fn sleep(&mut self, server: &ServerId) -> InstanceReport {
+    pub async fn put_to_sleep(&mut self, server: &ServerId) -> InstanceReport {
         match self.ask(server, Action::StopInstance { keep_door: true, unless_busy: false }).await {
             EventKind::Stopped(report) => report,
             other => panic!("{other:?}"),

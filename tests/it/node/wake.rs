@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use roost::model::servers::Seen;
-use roost::wire::agent::{Action, EventKind};
+use roost::wire::agent::{Action, Event, EventKind};
 use roost::wire::door::{ACTIVITY_PATH, BODY_BYTES_MAX, Verdict, WAKE_PATH};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UdpSocket, UnixStream};
@@ -85,8 +85,13 @@ async fn a_server_that_may_not_wake_stays_asleep_and_the_panel_hears_of_it_once(
         let _refused = tokio::time::timeout(Duration::from_secs(20), client.read_to_end(&mut nothing)).await.expect("it is sent away");
         assert!(nothing.is_empty(), "the game did not speak");
     }
-    let seen = site.report("a look", &spec.server, |report| Some(report.seen)).await;
-    assert_eq!(seen, Seen::Asleep);
+    let refused = |event: &Event| matches!(event.kind, EventKind::Wake { started: false, .. }).then_some(());
+    site.event("a refusal", &spec.server, refused).await;
+    // What waits in the pipe may be older than that: two heartbeats later nothing does.
+    for _ in 0..2 {
+        let seen = site.report("a look", &spec.server, |report| Some(report.seen)).await;
+        assert_eq!(seen, Seen::Asleep);
+    }
     let told = site.events.iter().filter(|event| matches!(event.kind, EventKind::Wake { started: false, .. })).count();
     assert_eq!(told, 1);
     // Allowed again: the same client wakes it, once the sidecar has forgotten its last refusal.
@@ -126,7 +131,7 @@ async fn a_knock_while_the_game_is_being_stopped_wakes_it_again() {
         tokio::task::yield_now().await;
     }
     let knock = greeting(spec.ports[0].public);
-    let (stopped, (_client, text)) = tokio::join!(site.answer(&spec.server, &stop), knock);
+    let (stopped, (_client, text)) = tokio::join!(site.answer(&stop), knock);
     assert!(matches!(stopped, EventKind::Stopped(_)), "{stopped:?}");
     assert_eq!(text, "hello");
     let report = site.report("running", &spec.server, |report| matches!(report.seen, Seen::Running { .. }).then(|| report.clone()));
@@ -195,7 +200,7 @@ async fn waking_costs_little_more_than_dockers_own_start() {
         woken.push(begin.elapsed());
         drop(client);
         site.event("running", &spec.server, |event| matches!(event.kind, EventKind::Running(_)).then_some(())).await;
-        site.sleep(&spec.server).await;
+        site.put_to_sleep(&spec.server).await;
         let address = docker(&["inspect", "-f", "{{range .NetworkSettings.Networks}}{{.IPAMConfig.IPv4Address}}{{end}}", &game]);
         let begin = Instant::now();
         docker(&["start", &game]);
@@ -207,7 +212,7 @@ async fn waking_costs_little_more_than_dockers_own_start() {
         }
         direct.push(begin.elapsed());
         site.event("running", &spec.server, |event| matches!(event.kind, EventKind::Running(_)).then_some(())).await;
-        site.sleep(&spec.server).await;
+        site.put_to_sleep(&spec.server).await;
     }
     woken.sort();
     direct.sort();

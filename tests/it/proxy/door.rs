@@ -19,7 +19,7 @@ use roost::proxy::{Bounds, Proxy};
 use roost::wire::door::{
     ACTIVITY_PATH, ActivityReport, DoorConfig, DoorServer, DoorState, GameIs, Route, Verdict, WAKE_PATH, WakeAnswer, WakeRequest,
 };
-use roost::wire::wake::{self, Disbelief, Nonces};
+use roost::wire::wake::{self, Disbelief, Nonces, Signed};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UdpSocket, UnixListener};
@@ -290,7 +290,8 @@ fn believe(mind: &mut Mind, headers: &HeaderMap, body: &[u8]) -> Result<(), Stat
     let text = String::from_utf8(body.to_vec()).unwrap();
     mind.last = [header(wake::TIMESTAMP).to_owned(), header(wake::NONCE).to_owned(), header(wake::SIGNATURE).to_owned(), text];
     let (secret, now) = (mind.secret.clone(), RealClock.now());
-    let verdict = mind.nonces.verify(&secret, header(wake::TIMESTAMP), header(wake::NONCE), header(wake::SIGNATURE), body, now);
+    let signed = Signed { timestamp: header(wake::TIMESTAMP), nonce: header(wake::NONCE), signature: header(wake::SIGNATURE), body };
+    let verdict = mind.nonces.verify(&secret, &signed, now);
     verdict.map_err(|why| {
         mind.disbelieved.push(why);
         StatusCode::UNAUTHORIZED

@@ -6,7 +6,7 @@ use roost::model::games::Protocol;
 use roost::model::time::{Clock, Millis};
 use roost::proxy::Bounds;
 use roost::wire::door::{GameIs, Verdict};
-use roost::wire::wake::Disbelief;
+use roost::wire::wake::{Disbelief, Signed};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -258,7 +258,10 @@ async fn a_request_of_the_sidecar_is_believed_once_and_for_its_own_words_only() 
     door.reported("a client", |report| report.connections == 1).await;
     let mut mind = door.mind();
     let ([time, nonce, signature, body], secret) = (mind.last.clone(), mind.secret.clone());
-    let mut again = |body: &str, at: Millis| mind.nonces.verify(&secret, &time, &nonce, &signature, body.as_bytes(), at);
+    let mut again = |body: &str, at: Millis| {
+        let signed = Signed { timestamp: &time, nonce: &nonce, signature: &signature, body: body.as_bytes() };
+        mind.nonces.verify(&secret, &signed, at)
+    };
     assert_eq!(again(&body, RealClock.now()), Err(Disbelief::Replayed));
     assert_eq!(again(&body.replace("\"connections\":1", "\"connections\":0"), RealClock.now()), Err(Disbelief::Forged));
     assert_eq!(again(&body, RealClock.now() + 31_000), Err(Disbelief::Stale));

@@ -2,20 +2,28 @@
 //!
 //! `tests/it/pages.rs` renders them all and checks the HTML; they are also what the pages are looked at with.
 
+mod admin;
+mod layers;
+mod nodes;
 mod servers;
 mod small;
+mod templates;
 
 use askama::Template;
 
 use super::account::AccountPage;
+use super::admin::AdminPage;
 use super::auth::{LandingPage, LoginPage, RegisterPage};
 use super::billing::BillingPage;
 use super::create::CreatePage;
 use super::dashboard::Dashboard;
 use super::errors::ErrorPage;
+use super::layers::LayersPage;
 use super::layout::{BalanceBadge, Layout, Me, Notice};
-use super::nodes::{NodePage, NodesPage};
+use super::nodes::{AddNodePage, NodePage, NodesPage};
+use super::server_lists::AllServersPage;
 use super::servers::{LogPage, ServerPage};
+use super::templates::{TemplatePage, TemplatesPage, VersionPage};
 use crate::model::money::Credits;
 use crate::model::time::Millis;
 
@@ -53,10 +61,17 @@ pub fn all() -> askama::Result<Vec<Sample>> {
     render(&mut samples, "create", CreatePage::samples())?;
     render(&mut samples, "server", ServerPage::samples())?;
     render(&mut samples, "logs", LogPage::samples())?;
+    render(&mut samples, "layers", LayersPage::samples())?;
     render(&mut samples, "billing", BillingPage::samples())?;
     render(&mut samples, "account", AccountPage::samples())?;
+    render(&mut samples, "admin", AdminPage::samples())?;
+    render(&mut samples, "all-servers", AllServersPage::samples())?;
     render(&mut samples, "nodes", NodesPage::samples())?;
     render(&mut samples, "node", NodePage::samples())?;
+    render(&mut samples, "templates", TemplatesPage::samples())?;
+    render(&mut samples, "template", TemplatePage::samples())?;
+    render(&mut samples, "version", VersionPage::samples())?;
+    render(&mut samples, "add-node", AddNodePage::samples())?;
     render(&mut samples, "error", ErrorPage::samples())?;
     Ok(samples)
 }

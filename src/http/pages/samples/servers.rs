@@ -1,12 +1,12 @@
 //! Samples of the pages about servers.
 
-use super::{HOSTILE, LONG, NOW, PICTURES, RIGHT_TO_LEFT, frame, staff};
+use super::{HOSTILE, LONG, NOW, PICTURES, RIGHT_TO_LEFT, frame, layers, staff};
 use crate::http::pages::create::{ByField, CreateForm, CreatePage, GameChoice};
 use crate::http::pages::dashboard::{Dashboard, ServerCard, Summary};
 use crate::http::pages::layout::Notice;
 use crate::http::pages::live::{EventRow, EventRows, LogLines, ServerHead, ServerStats};
 use crate::http::pages::moments::Moment;
-use crate::http::pages::servers::{DeleteForm, LogPage, ServerPage, SettingsForm};
+use crate::http::pages::servers::{DeleteForm, LayersPart, LogPage, ServerPage, SettingsForm};
 use crate::model::games::{EnvRule, EnvVar, Game, GamePort, Plan, Protocol, Ready, Stop};
 use crate::model::idleness::{Quiet, Rules, Sample};
 use crate::model::ids::UserId;
@@ -134,6 +134,11 @@ fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
         players: None,
         created_at: NOW - 9 * DAY,
         delete_after: None,
+        region: String::new(),
+        tags: Vec::new(),
+        layers: Vec::new(),
+        layers_before: Vec::new(),
+        variables: std::collections::BTreeMap::new(),
     })
 }
 
@@ -221,6 +226,9 @@ impl CreatePage {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
+        let [fresh, filled, wrong] = layers::forms();
+        let with = |form: CreateForm, layers| Some(CreateForm { layers: Some(layers), ..form });
+        let plain = || CreateForm::of(chosen, &ByField::new(), &ByField::new());
         let mut poor = CreateForm::of(chosen, &ByField::new(), &ByField::new());
         poor.warning = Some("You are out of credits: the server is made, and sleeps until there are some.".to_owned());
         let page = |layout, chosen: &str, form| CreatePage { layout, games: choices(chosen), form };
@@ -228,6 +236,9 @@ impl CreatePage {
             ("choose", page(frame("/servers/create"), "", None)),
             ("form", page(frame("/servers/create"), "minecraft-java", Some(CreateForm::of(chosen, &ByField::new(), &ByField::new())))),
             ("refused", page(staff("/servers/create"), "minecraft-java", Some(CreateForm::of(chosen, &typed, &errors)))),
+            ("layers", page(frame("/servers/create"), "minecraft-java", with(plain(), fresh))),
+            ("layers-filled", page(frame("/servers/create"), "minecraft-java", with(plain(), filled))),
+            ("layers-refused", page(frame("/servers/create"), "minecraft-java", with(CreateForm::of(chosen, &typed, &errors), wrong))),
             ("poor", page(frame("/servers/create"), "minecraft-java", Some(poor))),
         ]
     }
@@ -320,6 +331,11 @@ impl ServerPage {
             log: LogLines::whole(&lines, true),
             may_type: server.life.phase == Phase::Running,
             events: history(&server.name),
+            layers: (server.life.phase == Phase::Running).then(|| LayersPart {
+                rows: layers::standing(),
+                waits: Some(Moment::relative(NOW - MINUTE, NOW)),
+                may_change: true,
+            }),
             settings: Some(SettingsForm::of(server, &game, None, &ByField::new())),
             delete: Some(DeleteForm::of(loses.map(str::to_owned).to_vec(), "", None)),
         })
@@ -340,6 +356,7 @@ impl ServerPage {
         let mut page = ServerPage::sample(server)?;
         page.head.actions.clear();
         page.head.last_seen = Some(Moment::relative(NOW - 4 * MINUTE, NOW));
+        page.layers = Some(LayersPart { rows: vec![], waits: None, may_change: false });
         (page.settings, page.delete, page.may_type) = (None, None, false);
         Some(page)
     }

@@ -3,18 +3,13 @@
 use super::{HOSTILE, LONG, NOW, RIGHT_TO_LEFT, frame, staff};
 use crate::http::pages::account::{AccountPage, PasswordForm, TokenForm, TokenRow};
 use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
-use crate::http::pages::billing::{BillingPage, GrantForm, LedgerRow, LedgerWhat, Pager, RunningNow, TopUp, signed};
+use crate::http::pages::billing::{BillingPage, GrantForm, Ledger, LedgerRow, LedgerWhat, Pager, Purse, RunningNow, TopUp, signed};
 use crate::http::pages::errors::ErrorPage;
 use crate::http::pages::fields::Field;
 use crate::http::pages::layout::{Funds, Layout};
 use crate::http::pages::moments::Moment;
-use crate::http::pages::nodes::{NodePage, NodeRow, NodeRows, NodeServer, NodesPage};
-use crate::http::pages::phases::PhaseView;
-use crate::model::ids::NodeId;
 use crate::model::money::Credits;
-use crate::model::nodes::{Load, Node, Specs};
-use crate::model::servers::{Phase, Wanted};
-use crate::model::time::{DAY, HOUR, MINUTE, SECOND};
+use crate::model::time::{DAY, HOUR, MINUTE};
 
 impl LandingPage {
     /// With and without games.
@@ -68,27 +63,31 @@ impl BillingPage {
     pub fn samples() -> Vec<(&'static str, BillingPage)> {
         let usual = BillingPage {
             layout: frame("/billing"),
-            balance: "98.25".to_owned(),
-            funds: Funds::Fine,
-            per_hour: "1.00".to_owned(),
-            lasts: Some("4 days".to_owned()),
-            running: [("Valley of Echoes", 47), (LONG, 190)]
-                .map(|(name, minutes)| RunningNow {
-                    id: "aaaaaaaa-mi-bbbbbb".to_owned(),
-                    name: name.to_owned(),
-                    per_hour: "0.50".to_owned(),
-                    since: Moment::lasting(NOW - minutes * MINUTE, NOW),
-                })
-                .to_vec(),
-            entries: vec![
-                entry(1, ran("Valley of Echoes", 1, 47, true), -391_666, 98_258_334),
-                entry(2, ran(RIGHT_TO_LEFT, 2, 60, true), -500_000, 98_650_000),
-                entry(3, ran("Valley of Echoes", 3, 60, true), -500_000, 99_150_000),
-                entry(26, ran(HOSTILE, 26, 42, false), -350_000, 99_650_000),
-                entry(200, LedgerWhat::Said(format!("Granted by an admin: {HOSTILE}")), 25_000_000, 125_000_000),
-                entry(216, LedgerWhat::Said("Welcome: credits of a new account".to_owned()), 100_000_000, 100_000_000),
-            ],
-            pager: Pager { newer: None, older: Some("/billing?before=42".to_owned()) },
+            purse: Purse {
+                balance: "98.25".to_owned(),
+                funds: Funds::Fine,
+                per_hour: "1.00".to_owned(),
+                lasts: Some("4 days".to_owned()),
+                running: [("Valley of Echoes", 47), (LONG, 190)]
+                    .map(|(name, minutes)| RunningNow {
+                        id: "aaaaaaaa-mi-bbbbbb".to_owned(),
+                        name: name.to_owned(),
+                        per_hour: "0.50".to_owned(),
+                        since: Moment::lasting(NOW - minutes * MINUTE, NOW),
+                    })
+                    .to_vec(),
+            },
+            ledger: Ledger {
+                entries: vec![
+                    entry(1, ran("Valley of Echoes", 1, 47, true), -391_666, 98_258_334),
+                    entry(2, ran(RIGHT_TO_LEFT, 2, 60, true), -500_000, 98_650_000),
+                    entry(3, ran("Valley of Echoes", 3, 60, true), -500_000, 99_150_000),
+                    entry(26, ran(HOSTILE, 26, 42, false), -350_000, 99_650_000),
+                    entry(200, LedgerWhat::Said(format!("Granted by an admin: {HOSTILE}")), 25_000_000, 125_000_000),
+                    entry(216, LedgerWhat::Said("Welcome: credits of a new account".to_owned()), 100_000_000, 100_000_000),
+                ],
+                pager: Pager { newer: None, older: Some("/billing?before=42".to_owned()) },
+            },
             top_up: TopUp::AskAdmin,
             grant: None,
             request: "0123456789abcdef".to_owned(),
@@ -105,12 +104,8 @@ impl BillingPage {
         };
         let admin = BillingPage {
             layout: staff("/billing"),
-            balance: "0.00".to_owned(),
-            funds: Funds::Out,
-            lasts: None,
-            running: vec![],
-            entries: vec![],
-            pager: Pager::default(),
+            purse: Purse { balance: "0.00".to_owned(), funds: Funds::Out, lasts: None, running: vec![], ..usual.purse.clone() },
+            ledger: Ledger { entries: vec![], pager: Pager::default() },
             grant: Some(grant),
             ..usual.clone()
         };
@@ -150,62 +145,6 @@ impl AccountPage {
             ..usual.clone()
         };
         vec![("usual", usual), ("refused", refused)]
-    }
-}
-
-fn node(trouble: Option<&str>, silent_secs: i64) -> Node {
-    Node {
-        id: NodeId::local(),
-        public_host: "play.example.org".to_owned(),
-        specs: Specs {
-            cpu_millis: 8_000,
-            memory_mib: 32_768,
-            disk_mib: 512_000,
-            engine: if trouble.is_some() { String::new() } else { "Docker 20.10.24, API 1.41".to_owned() },
-            system: "Debian GNU/Linux 12, linux 6.1".to_owned(),
-        },
-        load: Load { cpu_millis: 2_600, memory_mib: 11_300, disk_free_mib: 41_000, trouble: trouble.map(str::to_owned) },
-        seen_at: Some(NOW - silent_secs * SECOND),
-        confirmed_at: Some(NOW - silent_secs * SECOND),
-        trouble_since: trouble.map(|_| NOW - 12 * MINUTE),
-    }
-}
-
-const NO_ENGINE: &str = "Docker does not answer on /var/run/docker.sock. Start it with: systemctl start docker. <b>";
-
-impl NodesPage {
-    /// Well, in trouble, silent; and none at all.
-    pub fn samples() -> Vec<(&'static str, NodesPage)> {
-        let rows = [node(None, 3), node(Some(NO_ENGINE), 2), node(None, 300)].map(|node| NodeRow::of(&node, 20, 7, NOW)).to_vec();
-        vec![
-            ("usual", NodesPage { layout: staff("/nodes"), nodes: NodeRows { rows } }),
-            ("none", NodesPage { layout: staff("/nodes"), nodes: NodeRows { rows: vec![] } }),
-        ]
-    }
-}
-
-impl NodePage {
-    /// Well with servers; in trouble without.
-    pub fn samples() -> Vec<(&'static str, NodePage)> {
-        let server = |name: &str, phase, wanted| NodeServer {
-            id: "aaaaaaaa-mi-bbbbbb".to_owned(),
-            name: name.to_owned(),
-            game: "Minecraft Java".to_owned(),
-            phase: PhaseView::of(phase, wanted),
-            since: Moment::lasting(NOW - 47 * MINUTE, NOW),
-        };
-        let servers = vec![
-            server("Valley of Echoes", Phase::Running, Wanted::Running),
-            server(HOSTILE, Phase::Sleeping, Wanted::Asleep),
-            server(LONG, Phase::Failed, Wanted::Running),
-        ];
-        vec![
-            ("usual", NodePage { layout: staff("/nodes/local"), node: NodeRow::of(&node(None, 3), 3, 1, NOW), servers }),
-            (
-                "trouble",
-                NodePage { layout: staff("/nodes/local"), node: NodeRow::of(&node(Some(NO_ENGINE), 3), 0, 0, NOW), servers: vec![] },
-            ),
-        ]
     }
 }
 

@@ -1,103 +1,60 @@
-//! Machines: what they report is checked here and taken in; every message counts only for servers of its own node.
+//! What machines report, checked and taken in: every message counts only for servers of its own node.
 
 use std::collections::HashSet;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::servers::{absorb_event, absorb_report};
-use super::{Actor, Change, Ctx, Refusal};
+use super::{BATCH, cache};
+use crate::domain::servers::{absorb_event, absorb_report};
+use crate::domain::{Change, Ctx, Refusal};
 use crate::model::idleness::Sample;
-use crate::model::ids::{NodeId, PanelId, ServerId};
-use crate::model::nodes::{Load, Node, OFFLINE_AFTER};
-use crate::model::servers::{Phase, Run, Seen, Server};
+use crate::model::ids::{NodeId, ServerId};
+use crate::model::nodes::{Load, OFFLINE_AFTER, Profile, Specs};
+use crate::model::servers::{Phase, Run, Seen};
 use crate::model::time::{Millis, SECOND};
-use crate::model::users::Right;
-use crate::store::{Db, StoreError, commands, nodes, panel, samples, servers};
-use crate::wire::agent::{Command, EventKind, FromNode, InstanceReport, ToNode, VERSION};
+use crate::store::{nodes, samples, servers};
+use crate::wire::agent::{EventKind, FromNode, InstanceReport, ToNode, VERSION};
 
-/// Nodes of one list.
-const NODES_MAX: u64 = 1_000;
-/// Rows of one look.
-const BATCH: u64 = 500;
 /// A measurement is kept this often for each server, in milliseconds.
 const SAMPLE_EVERY: i64 = 15 * SECOND;
 
 /// What a node said last of one server, so that only changes are written. May be lost.
-pub(super) struct LastReport {
+pub(in crate::domain) struct LastReport {
+    /// Who said it: another node's word for the same server is never taken for this one's.
+    node: NodeId,
     seen: Seen,
     revision: String,
     runs: Vec<Run>,
     sampled_at: Millis,
 }
 
-/// This panel's id, made at the first start.
-pub(super) async fn panel_id(db: &Db) -> Result<PanelId, StoreError> {
-    const NAME: &str = "id";
-    if let Some(id) = panel::get(db, NAME).await? {
-        return id.parse().map_err(|_| StoreError::Unreadable("panel.id"));
-    }
-    let id = PanelId::from_random(&Ctx::random::<12>());
-    panel::set(db, NAME, id.as_str()).await?;
-    Ok(id)
+/// What the link knows of a message beside its words.
+#[derive(Debug, Clone, Default)]
+pub struct Heard {
+    /// How far the node's clock is ahead of this panel's, in milliseconds; none: it is the same clock.
+    pub skew: Option<i64>,
+    /// Where the link comes from: how players reach a node that does not say it.
+    pub from: Option<IpAddr>,
 }
 
-/// All nodes, for those who may see them.
-pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Vec<Node>, Refusal> {
-    if !actor.may_at_all(Right::SeeNodes) {
-        return Err(Refusal::NotFound);
-    }
-    Ok(nodes::list(&ctx.db, NODES_MAX).await?)
-}
-
-/// One node and its servers.
-pub async fn find(ctx: &Ctx, actor: &Actor, id: &NodeId) -> Result<(Node, Vec<Server>), Refusal> {
-    if !actor.may_at_all(Right::SeeNodes) {
-        return Err(Refusal::NotFound);
-    }
-    let node = nodes::by_id(&ctx.db, id).await?.ok_or(Refusal::NotFound)?;
-    let servers = servers::on_node(&ctx.db, id, "", BATCH).await?;
-    Ok((node, servers))
-}
-
-/// The node that a server is on, for its address and for how long ago it was heard.
-pub async fn of_server(ctx: &Ctx, server: &Server) -> Result<Node, Refusal> {
-    nodes::by_id(&ctx.db, &server.node).await?.ok_or(Refusal::NotFound)
-}
-
-/// All nodes, for the addresses of servers that were found already and for how long ago their nodes were heard. At most a
-/// second old; what this panel itself writes counts at once.
-pub async fn all(ctx: &Ctx) -> Result<Arc<Vec<Node>>, Refusal> {
-    let now = ctx.clock.now();
-    let mark = match ctx.nodes.get(&(), now) {
-        Ok(nodes) => return Ok(nodes),
-        Err(mark) => mark,
-    };
-    let nodes = Arc::new(nodes::list(&ctx.db, NODES_MAX).await?);
-    ctx.nodes.keep((), nodes.clone(), mark, now);
-    Ok(nodes)
-}
-
-/// Makes a node known, by the name that players use for it.
-pub async fn introduce(ctx: &Ctx, id: &NodeId, public_host: &str) -> Result<(), Refusal> {
-    nodes::introduce(&ctx.db, id, public_host).await?;
-    ctx.nodes.forget(&());
-    Ok(())
-}
-
-/// Takes a message from a node in. Errors are the panel's own; what a node says wrongly is logged and dropped.
+/// Takes a message from a node in.
 pub async fn receive(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode) -> Result<(), Refusal> {
+    receive_linked(ctx, node, message, &Heard::default()).await
+}
+
+/// Takes a message from a node on another machine in.
+pub async fn receive_linked(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode, heard: &Heard) -> Result<(), Refusal> {
     match message {
-        FromNode::RegisterNode { version, specs } => {
-            if version != VERSION {
-                tracing::error!(%node, version, expected = VERSION, "the node speaks another version; update it");
-                return Ok(());
-            }
-            nodes::set_specs(&ctx.db, node, &specs).await?;
-            ctx.nodes.forget(&());
-            ctx.tell(Change::Node);
-            Ok(())
-        }
+        FromNode::RegisterNode { version, specs, profile } => register(ctx, node, version, &specs, profile, heard).await,
         FromNode::Heartbeat { at, load, complete, instances } => {
-            heartbeat(ctx, node, load, complete.then_some(instances).map(|instances| (at, instances))).await
+            heartbeat(ctx, node, load, heard.skew, complete.then_some(instances).map(|instances| (at, instances))).await
+        }
+        FromNode::WantLayer { ask, layer } => {
+            let url = cache::layer_url(ctx, node, &layer).await;
+            if ctx.engine.deliver(node, ToNode::LayerUrl { ask, url }).is_err() {
+                tracing::info!(%node, "an address of a layer could not be handed on; the node asks again");
+            }
+            Ok(())
         }
         FromNode::Event(event) => {
             if !is_on(ctx, node, &event.server).await? {
@@ -115,28 +72,21 @@ pub async fn receive(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode) -> Result
     }
 }
 
-/// Greets a node that has just been linked, and sends it what it has not answered.
-pub async fn greet(ctx: &Ctx, node: &NodeId) -> Result<(), Refusal> {
-    let mut all = Vec::new();
-    let mut after = String::new();
-    loop {
-        let batch = servers::on_node(&ctx.db, node, &after, BATCH).await?;
-        let Some(last) = batch.last() else { break };
-        last.id.as_str().clone_into(&mut after);
-        all.extend(batch.into_iter().map(|server| server.id));
+async fn register(ctx: &Ctx, id: &NodeId, version: u32, specs: &Specs, profile: Profile, heard: &Heard) -> Result<(), Refusal> {
+    if version != VERSION {
+        tracing::error!(node = %id, version, expected = VERSION, "the node speaks another version; update it");
     }
-    let welcome = ToNode::Welcome { version: VERSION, panel: ctx.panel.clone(), servers: all };
-    if ctx.engine.deliver(node, welcome).is_err() {
-        return Ok(());
+    let Some(node) = nodes::by_id(&ctx.db, id).await? else { return Ok(()) };
+    let mut profile = profile.clean();
+    if profile.public_host.is_empty()
+        && node.public_host.is_empty()
+        && let Some(from) = heard.from
+    {
+        profile.public_host = from.to_canonical().to_string();
     }
-    let now = ctx.clock.now();
-    for stored in commands::unanswered(&ctx.db, Some(node), now, BATCH).await? {
-        if let Ok(command) = serde_json::from_str::<Command>(&stored.body)
-            && ctx.engine.deliver(node, ToNode::Command(command)).is_ok()
-        {
-            commands::sent(&ctx.db, &stored.id, now).await?;
-        }
-    }
+    nodes::register(&ctx.db, id, version, specs, &profile).await?;
+    ctx.nodes.forget(&());
+    ctx.tell(Change::Node);
     Ok(())
 }
 
@@ -148,8 +98,14 @@ async fn is_on(ctx: &Ctx, node: &NodeId, id: &ServerId) -> Result<bool, Refusal>
     Ok(server.node == *node)
 }
 
-async fn heartbeat(ctx: &Arc<Ctx>, id: &NodeId, load: Load, complete: Option<(Millis, Vec<InstanceReport>)>) -> Result<(), Refusal> {
-    let now = ctx.clock.now();
+async fn heartbeat(
+    ctx: &Arc<Ctx>,
+    id: &NodeId,
+    load: Load,
+    skew: Option<i64>,
+    complete: Option<(Millis, Vec<InstanceReport>)>,
+) -> Result<(), Refusal> {
+    let (now, load) = (ctx.clock.now(), load.clean());
     let Some(node) = nodes::by_id(&ctx.db, id).await? else { return Ok(()) };
     let trouble_since = load.trouble.as_ref().map(|_| node.trouble_since.unwrap_or(now));
     let was_away = node.seen_at.is_none_or(|at| now.since(at) > OFFLINE_AFTER);
@@ -157,7 +113,7 @@ async fn heartbeat(ctx: &Arc<Ctx>, id: &NodeId, load: Load, complete: Option<(Mi
     if let Some((_, instances)) = complete {
         all_reports(ctx, id, instances, now).await?;
     }
-    nodes::beat(&ctx.db, id, &load, trouble_since, confirmed_at, now).await?;
+    nodes::beat(&ctx.db, id, &nodes::Beat { load: &load, trouble_since, confirmed_at, skew, now }).await?;
     ctx.nodes.forget(&());
     if was_away || trouble_since.is_some() != node.trouble_since.is_some() {
         ctx.tell(Change::Node);
@@ -186,7 +142,8 @@ async fn one_report(ctx: &Arc<Ctx>, node: &NodeId, report: &InstanceReport, now:
     let (fresh, sample_due) = {
         let Ok(reports) = ctx.reports.lock() else { return Ok(None) };
         let last = reports.get(&report.server);
-        let known = |last: &LastReport| last.seen == report.seen && last.revision == report.revision && last.runs == report.runs;
+        let same = |last: &LastReport| last.seen == report.seen && last.revision == report.revision && last.runs == report.runs;
+        let known = |last: &LastReport| last.node == *node && same(last);
         (!last.is_some_and(known), last.is_none_or(|last| now.since(last.sampled_at) >= SAMPLE_EVERY))
     };
     if fresh {
@@ -202,7 +159,8 @@ async fn one_report(ctx: &Arc<Ctx>, node: &NodeId, report: &InstanceReport, now:
     };
     if let Ok(mut reports) = ctx.reports.lock() {
         let sampled_at = if sampled { now } else { reports.get(&report.server).map_or(Millis(0), |last| last.sampled_at) };
-        let last = LastReport { seen: report.seen, revision: report.revision.clone(), runs: report.runs.clone(), sampled_at };
+        let (revision, runs) = (report.revision.clone(), report.runs.clone());
+        let last = LastReport { node: node.clone(), seen: report.seen, revision, runs, sampled_at };
         reports.insert(report.server.clone(), last);
     }
     Ok(sample.filter(|_| sampled).map(|sample| (report.server.clone(), sample)))

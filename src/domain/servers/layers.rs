@@ -1,0 +1,173 @@
+//! What a server is laid out of: its list of layers and its variables are compared, changed and changed back as a whole.
+//!
+//! Pages and API call this. A change is a row and a line of the history; the node lays the data out anew when the server next starts.
+//! The list before the last change stays held with the new one, so that no version goes while somebody can go back to it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::create::variables as check_variables;
+use super::update::changed_names;
+use super::{Cause, Event, find, update};
+use crate::domain::templates::{self, Choice, Difference};
+use crate::domain::{Actor, Ctx, Fields, Refusal};
+use crate::model::ids::ServerId;
+use crate::model::layers::LayerRef;
+use crate::model::servers::{Phase, Server, Wanted};
+use crate::model::time::Millis;
+use crate::model::users::Right;
+use crate::store::StoreError;
+
+/// Said when a version is deleted at the very moment at which somebody takes it.
+pub(super) const GONE: &str = "One of these versions has just been deleted. Choose again.";
+const NO_WAY_BACK: &str = "Its layers have never been changed, so there is nothing to go back to.";
+
+/// What another list of layers would change, before anything is changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// What it has now.
+    pub before: Vec<LayerRef>,
+    /// What it would have, every version named.
+    pub after: Vec<LayerRef>,
+    /// Of the files that its layers bring.
+    pub difference: Difference,
+    /// Files that the server itself has written and that a layer would replace, as far as they are known.
+    pub own_files: Vec<String>,
+    /// Variables that would have another value, or none any more.
+    pub variables: Vec<String>,
+}
+
+impl Preview {
+    /// It has all this already.
+    pub fn is_nothing(&self) -> bool {
+        self.before == self.after && self.variables.is_empty()
+    }
+}
+
+/// Reads what was chosen. No variables: they stay as they are.
+async fn read(
+    ctx: &Ctx,
+    server: &Server,
+    choices: &[Choice],
+    variables: Option<&BTreeMap<String, String>>,
+) -> Result<Vec<LayerRef>, Refusal> {
+    let mut fields = Fields::default();
+    if let Some(variables) = variables {
+        check_variables(variables, &mut fields);
+    }
+    match templates::choose(ctx, &server.game, choices).await {
+        Err(Refusal::Invalid(wrong)) => {
+            fields.0.extend(wrong.0);
+            Err(Refusal::Invalid(fields))
+        }
+        Ok(layers) => fields.check().map(|()| layers),
+        Err(other) => Err(other),
+    }
+}
+
+async fn compared(ctx: &Ctx, server: &Server, after: Vec<LayerRef>, variables: &BTreeMap<String, String>) -> Result<Preview, Refusal> {
+    let difference = templates::difference(ctx, &server.layers, &after).await?;
+    let variables = changed_names(&server.variables, variables).into_iter().map(str::to_owned).collect();
+    Ok(Preview { before: server.layers.clone(), after, difference, own_files: Vec::new(), variables })
+}
+
+/// What these layers would change.
+///
+/// # Errors
+/// [`Refusal::Invalid`] at `layers` and `variables`.
+pub async fn preview(
+    ctx: &Ctx,
+    actor: &Actor,
+    id: &ServerId,
+    choices: &[Choice],
+    variables: Option<&BTreeMap<String, String>>,
+) -> Result<Preview, Refusal> {
+    let server = find(ctx, actor, id, Right::ChangeServer).await?;
+    let after = read(ctx, &server, choices, variables).await?;
+    compared(ctx, &server, after, variables.unwrap_or(&server.variables)).await
+}
+
+/// What going back would change.
+///
+/// # Errors
+/// [`Refusal::Conflict`] where there is no way back.
+pub async fn preview_back(ctx: &Ctx, actor: &Actor, id: &ServerId) -> Result<Preview, Refusal> {
+    let server = find(ctx, actor, id, Right::ChangeServer).await?;
+    if server.layers_before.is_empty() {
+        return Err(Refusal::Conflict(NO_WAY_BACK.to_owned()));
+    }
+    compared(ctx, &server, server.layers_before.clone(), &server.variables).await
+}
+
+async fn change(
+    ctx: &Arc<Ctx>,
+    id: &ServerId,
+    cause: &Cause,
+    change: impl Fn(&mut Server) -> Result<(), Refusal>,
+) -> Result<Server, Refusal> {
+    let changed = update(ctx, id, cause, |server, _| {
+        if server.life.wanted == Wanted::Deleted {
+            return Err(Refusal::Conflict("It is being deleted.".to_owned()));
+        }
+        change(server)
+    })
+    .await;
+    match changed {
+        Err(Refusal::Store(StoreError::InUse(_))) => Err(Refusal::Conflict(GONE.to_owned())),
+        other => other?.ok_or(Refusal::NotFound),
+    }
+}
+
+/// Gives a server these layers and variables; no variables: they stay as they are. It counts from its next start.
+///
+/// # Errors
+/// [`Refusal::Invalid`] at `layers` and `variables`; [`Refusal::Conflict`] when nothing would change.
+pub async fn set_layers(
+    ctx: &Arc<Ctx>,
+    actor: &Actor,
+    id: &ServerId,
+    choices: &[Choice],
+    variables: Option<&BTreeMap<String, String>>,
+) -> Result<Server, Refusal> {
+    let server = find(ctx, actor, id, Right::ChangeServer).await?;
+    let layers = read(ctx, &server, choices, variables).await?;
+    let cause = Cause::new(actor.user.email.clone(), "");
+    change(ctx, id, &cause, |server| {
+        let variables = variables.unwrap_or(&server.variables).clone();
+        if server.layers == layers && server.variables == variables {
+            return Err(Refusal::Conflict("It has these layers and variables already; nothing has been changed.".to_owned()));
+        }
+        if server.layers != layers {
+            server.layers_before = std::mem::replace(&mut server.layers, layers.clone());
+        }
+        server.variables = variables;
+        Ok(())
+    })
+    .await
+}
+
+/// Gives a server the layers back that it had before the last change; the way back leads forth again. Variables stay.
+///
+/// # Errors
+/// [`Refusal::Conflict`] where there is no way back.
+pub async fn layers_back(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId) -> Result<Server, Refusal> {
+    find(ctx, actor, id, Right::ChangeServer).await?;
+    let cause = Cause::new(actor.user.email.clone(), "Gone back.");
+    change(ctx, id, &cause, |server| {
+        if server.layers_before.is_empty() {
+            return Err(Refusal::Conflict(NO_WAY_BACK.to_owned()));
+        }
+        std::mem::swap(&mut server.layers, &mut server.layers_before);
+        Ok(())
+    })
+    .await
+}
+
+/// Since when a running server has had other layers or variables than those it started with, by its history, newest first.
+pub fn waits_for_start(server: &Server, history: &[Event]) -> Option<Millis> {
+    if !matches!(server.life.phase, Phase::Starting | Phase::Running) {
+        return None;
+    }
+    let since_start = history.iter().take_while(|event| event.what != "phase starting");
+    since_start.filter(|event| event.what.starts_with("layers ") || event.what.starts_with("variables ")).last().map(|event| event.at)
+}
