@@ -82,6 +82,22 @@ fn sigterm() -> String {
     "SIGTERM".to_owned()
 }
 
+/// How a running game is made to write everything down before its data are archived.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Save {
+    /// Lines for its standard input, in order, such as `save-off` and `save-all flush`.
+    pub before: Vec<String>,
+    /// What a line of its log contains once all is written; none: `wait_secs` are waited out.
+    #[serde(default)]
+    pub done: Option<String>,
+    /// Longest wait for that, in seconds, 1 to 120.
+    pub wait_secs: u32,
+    /// Lines for its standard input once the data are read, such as `save-on`.
+    #[serde(default)]
+    pub after: Vec<String>,
+}
+
 /// What an environment variable may hold.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -255,6 +271,9 @@ pub struct Game {
     pub ready_within_secs: u32,
     /// How it ends.
     pub stop: Stop,
+    /// How it writes everything down while it runs. None: it is held still for a moment while its data are read.
+    #[serde(default)]
+    pub save: Option<Save>,
     /// Sidecar's protocol helper, such as `minecraft-java`, where looking can be told from joining. None: any traffic wakes.
     #[serde(default)]
     pub door: Option<String>,

@@ -96,6 +96,8 @@ ids! {
     NodeTokenId;
     /// A template: what its versions have in common.
     TemplateId;
+    /// An archive of a server's data.
+    BackupId;
     /// This panel: the label on everything it made on a node.
     PanelId;
 }

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::backups::BackupRef;
 use super::games::Protocol;
-use super::ids::{GameId, NodeId, PlanId, ServerId, UserId};
+use super::ids::{BackupId, GameId, NodeId, PlanId, ServerId, UserId};
 use super::money::Credits;
 use super::time::Millis;
 
@@ -279,6 +280,33 @@ pub struct Server {
     pub layers_before: Vec<super::layers::LayerRef>,
     /// Its own values for variables in text files of its layers.
     pub variables: BTreeMap<String, String>,
+    /// What has to happen to its data first.
+    pub pending: Option<Pending>,
+}
+
+/// What has to happen to a server's data before all that its row says can come true.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "pending", rename_all = "snake_case")]
+pub enum Pending {
+    /// Until this backup is there, it stands on the layers that it had before.
+    Layers {
+        /// Which.
+        backup: BackupId,
+    },
+    /// It is to leave its node: traffic does not wake it, so that nothing is written behind the backup's back.
+    Leaving {
+        /// The backup that it leaves with; none: its node has not confirmed yet that nobody wakes it.
+        backup: Option<BackupId>,
+        /// Since when.
+        since: Millis,
+    },
+    /// It has come to its node, which gets the data out of this backup; the node before keeps its own until that has worked.
+    Arriving {
+        /// The node before.
+        from: NodeId,
+        /// The data.
+        origin: BackupRef,
+    },
 }
 
 #[cfg(test)]

@@ -202,7 +202,8 @@ impl Agent {
                     Console::tail(&self.ctx, &instance, Tail { after, lines, follow_secs });
                 }
             }
-            ToNode::LayerUrl { ask, url } => self.ctx.urls.answered(ask, url),
+            ToNode::ObjectUrl { ask, url } => self.ctx.urls.answered(ask, url),
+            ToNode::LookAtLayers { .. } => {}
             ToNode::SetDevMode { on } => self.with_layers(move |agent| async move {
                 let layers = agent.ctx.layers().await?;
                 layers.set_dev_mode(on);
@@ -313,7 +314,7 @@ impl Agent {
         };
         let instance = match (self.servers.get(&server), &command.action) {
             (Some(instance), _) => instance,
-            (None, Action::PrepareInstance { .. } | Action::StartInstance | Action::StopInstance { .. } | Action::DestroyInstance) => {
+            (None, Action::PrepareInstance { .. } | Action::StartInstance | Action::StopInstance { .. } | Action::DestroyInstance | Action::BackupInstance { .. } | Action::RestoreInstance { .. } | Action::UndoRestore) => {
                 match self.meet(panel, &server) {
                     Ok(instance) => instance,
                     Err(error) => {

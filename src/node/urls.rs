@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::layers::LayerUrls;
 use crate::model::layers::LayerRef;
-use crate::wire::agent::FromNode;
+use crate::wire::agent::{FromNode, UrlFor};
 
 /// Longest wait for the panel's answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
@@ -42,10 +42,17 @@ impl PanelUrls {
 #[async_trait::async_trait]
 impl LayerUrls for PanelUrls {
     async fn url(&self, layer: &LayerRef) -> Result<String, String> {
+        self.ask(UrlFor::Layer { layer: layer.clone() }).await
+    }
+}
+
+impl PanelUrls {
+    /// Asks for an address; or says why there is none, in words.
+    pub async fn ask(&self, of: UrlFor) -> Result<String, String> {
         let ask = self.next.fetch_add(1, Ordering::Relaxed);
         let (sender, answer) = oneshot::channel();
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(ask, sender);
-        let question = FromNode::WantLayer { ask, layer: layer.clone() };
+        let question = FromNode::WantUrl { ask, of };
         let asked = async {
             self.outbox.send(question).await.map_err(|_| "the agent is ending".to_owned())?;
             answer.await.map_err(|_| "the agent is ending".to_owned())?

@@ -55,11 +55,12 @@ pub(super) enum Servers {
     Layers,
     LayersBefore,
     Variables,
+    Pending,
 }
 
 use Servers as S;
 
-const COLUMNS: [Servers; 38] = [
+const COLUMNS: [Servers; 39] = [
     S::Id,
     S::Owner,
     S::Name,
@@ -98,6 +99,7 @@ const COLUMNS: [Servers; 38] = [
     S::Layers,
     S::LayersBefore,
     S::Variables,
+    S::Pending,
 ];
 
 #[derive(FromRow)]
@@ -139,6 +141,7 @@ struct ServerRow {
     layers: String,
     layers_before: String,
     variables: String,
+    pending: Option<String>,
 }
 
 fn read<T: DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {
@@ -196,6 +199,7 @@ impl TryFrom<ServerRow> for Server {
             layers: read(&row.layers, "servers.layers")?,
             layers_before: read(&row.layers_before, "servers.layers_before")?,
             variables: read(&row.variables, "servers.variables")?,
+            pending: row.pending.map(|text| read(&text, "servers.pending")).transpose()?,
         })
     }
 }
@@ -243,6 +247,7 @@ fn values(server: &Server, due_at: Millis) -> Result<Vec<Value>, StoreError> {
         write(&server.layers)?.into(),
         write(&server.layers_before)?.into(),
         write(&server.variables)?.into(),
+        server.pending.as_ref().map(write).transpose()?.into(),
     ])
 }
 

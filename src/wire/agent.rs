@@ -4,11 +4,15 @@
 //! answered, and asking twice gives the same answer. A node remembers the highest generation of each server and refuses
 //! lower ones, so that an old command that arrives late undoes nothing.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::spec::InstanceSpec;
+use crate::model::backups::{Archived, BackupRef};
+use crate::model::games::Save;
 use crate::model::idleness::Sample;
-use crate::model::ids::{CommandId, PanelId, ServerId, TemplateId};
+use crate::model::ids::{BackupId, CommandId, PanelId, ServerId, TemplateId};
 use crate::model::layers::LayerRef;
 use crate::model::nodes::{Load, Profile, Specs};
 use crate::model::servers::{Run, Seen};
@@ -50,12 +54,23 @@ pub enum ToNode {
         /// How long to follow; asked again before it ends. 0: do not follow.
         follow_secs: u32,
     },
-    /// Answer to [`FromNode::WantLayer`].
-    LayerUrl {
+    /// Answer to [`FromNode::WantUrl`].
+    ObjectUrl {
         /// Which question.
         ask: u64,
-        /// Where to get the archive, for a short time; or why there is none, in words.
+        /// Where to get or put it, for a short time; or why there is no such address, in words.
         url: Result<String, String>,
+    },
+    /// Which of its own files would a server lose to these layers? Nothing is changed. Answered by [`FromNode::LayersLook`].
+    LookAtLayers {
+        /// Of this question, for the answer.
+        ask: u64,
+        /// Whose.
+        server: ServerId,
+        /// What it would be laid out of.
+        layers: Vec<LayerRef>,
+        /// With these variables.
+        variables: BTreeMap<String, String>,
     },
     /// Pass over the cache of templates and fetch each layer anew, or stop doing so.
     SetDevMode {
@@ -109,6 +124,23 @@ pub enum Action {
     },
     /// Remove containers, network and data: answered by `destroyed`.
     DestroyInstance,
+    /// Write the data as an archive into the object store, in parts: answered by `backed_up`. Other commands go first: whatever changes
+    /// the data breaks it off, which is answered by a failure that is worth trying again.
+    BackupInstance {
+        /// Which.
+        backup: BackupId,
+        /// How the game writes everything down first; none: it is held still for a moment, if it runs.
+        save: Option<Save>,
+    },
+    /// Unpack a backup beside the data and check the whole of it, then end the game and put it in their place: answered by `restored`.
+    RestoreInstance {
+        /// Which.
+        backup: BackupRef,
+        /// True: only try it; what was unpacked is removed, and the data and the game are left alone.
+        try_only: bool,
+    },
+    /// Put the data back that the last restore took away, which can be undone as well: answered by `restored`.
+    UndoRestore,
 }
 
 /// From a node.
@@ -136,15 +168,49 @@ pub enum FromNode {
         /// All instances of this panel.
         instances: Vec<InstanceReport>,
     },
-    /// A layer of one of its servers has to be fetched: where from? Answered by [`ToNode::LayerUrl`].
-    WantLayer {
+    /// Something has to be fetched or stored: at which address? Answered by [`ToNode::ObjectUrl`].
+    WantUrl {
         /// Of this question, for the answer.
         ask: u64,
-        /// Which.
-        layer: LayerRef,
+        /// For what.
+        of: UrlFor,
+    },
+    /// Answer to [`ToNode::LookAtLayers`].
+    LayersLook {
+        /// Which question.
+        ask: u64,
+        /// Paths of the server's own files that would give way, at most [`OWN_FILES_MAX`]; or why that cannot be said, in words.
+        own_files: Result<Vec<String>, String>,
     },
     /// Something happened.
     Event(Event),
+}
+
+/// What a node wants an address for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "for", rename_all = "snake_case")]
+pub enum UrlFor {
+    /// To get the archive of a layer of one of its servers.
+    Layer {
+        /// Which.
+        layer: LayerRef,
+    },
+    /// To get a backup of one of its servers.
+    Backup {
+        /// Whose.
+        server: ServerId,
+        /// Which.
+        backup: BackupId,
+    },
+    /// To put a part of a backup that it was told to make.
+    BackupPart {
+        /// Whose.
+        server: ServerId,
+        /// Which.
+        backup: BackupId,
+        /// Which part, from 1.
+        number: u32,
+    },
 }
 
 /// What a node knows of one server.
@@ -164,6 +230,8 @@ pub struct InstanceReport {
     pub sample: Option<Sample>,
 }
 
+/// Most paths in one answer.
+pub const OWN_FILES_MAX: usize = 1_000;
 /// So many runs of a server a node remembers.
 pub const RUNS_KEPT: usize = 16;
 
@@ -215,6 +283,10 @@ pub enum EventKind {
     },
     /// Answer to `destroy_instance`: nothing is left.
     Destroyed,
+    /// Answer to `backup_instance`: all parts are stored, and the panel has to put them together.
+    BackedUp(Archived),
+    /// Answer to `restore_instance` and `undo_restore`.
+    Restored(InstanceReport),
     /// The command failed.
     Failed {
         /// In words, with what to do.

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::door::Verdict;
+use crate::model::backups::BackupRef;
 use crate::model::games::{Ready, Stop};
 use crate::model::ids::ServerId;
 use crate::model::layers::LayerRef;
@@ -56,6 +57,9 @@ pub struct InstanceSpec {
     /// Names and values that stand in text files of its layers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
+    /// What its data begin with on a node that has none of it: it comes from another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<BackupRef>,
 }
 
 impl InstanceSpec {

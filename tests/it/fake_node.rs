@@ -97,6 +97,9 @@ impl FakeNode {
                 self.instances.remove(id);
                 EventKind::Destroyed
             }
+            Action::BackupInstance { .. } | Action::RestoreInstance { .. } | Action::UndoRestore => {
+                EventKind::Failed { reason: "this node makes no backups".to_owned(), retryable: false, report: None }
+            }
         }
     }
 

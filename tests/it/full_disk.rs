@@ -85,7 +85,7 @@ async fn a_full_disk_under_a_nodes_data_is_explained_and_a_retry_works_once_ther
     disk.fill();
     let trouble = site.until("trouble", |message| match message {
         FromNode::Heartbeat { load, .. } => load.trouble.clone(),
-        FromNode::RegisterNode { .. } | FromNode::WantLayer { .. } | FromNode::Event(_) => None,
+        FromNode::RegisterNode { .. } | FromNode::WantUrl { .. } | FromNode::LayersLook { .. } | FromNode::Event(_) => None,
     });
     assert!(trouble.await.contains("is nearly full: 0 MiB of 8 MiB are left"));
     let late = site.demo();

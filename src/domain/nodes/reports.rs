@@ -13,7 +13,7 @@ use crate::model::nodes::{Load, OFFLINE_AFTER, Profile, Specs};
 use crate::model::servers::{Phase, Run, Seen};
 use crate::model::time::{Millis, SECOND};
 use crate::store::{nodes, samples, servers};
-use crate::wire::agent::{EventKind, FromNode, InstanceReport, ToNode, VERSION};
+use crate::wire::agent::{EventKind, FromNode, InstanceReport, ToNode, UrlFor, VERSION};
 
 /// A measurement is kept this often for each server, in milliseconds.
 const SAMPLE_EVERY: i64 = 15 * SECOND;
@@ -49,13 +49,17 @@ pub async fn receive_linked(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode, he
         FromNode::Heartbeat { at, load, complete, instances } => {
             heartbeat(ctx, node, load, heard.skew, complete.then_some(instances).map(|instances| (at, instances))).await
         }
-        FromNode::WantLayer { ask, layer } => {
-            let url = cache::layer_url(ctx, node, &layer).await;
-            if ctx.engine.deliver(node, ToNode::LayerUrl { ask, url }).is_err() {
+        FromNode::WantUrl { ask, of } => {
+            let url = match of {
+                UrlFor::Layer { layer } => cache::layer_url(ctx, node, &layer).await,
+                UrlFor::Backup { .. } | UrlFor::BackupPart { .. } => Err("not yet".to_owned()),
+            };
+            if ctx.engine.deliver(node, ToNode::ObjectUrl { ask, url }).is_err() {
                 tracing::info!(%node, "an address of a layer could not be handed on; the node asks again");
             }
             Ok(())
         }
+        FromNode::LayersLook { .. } => Ok(()),
         FromNode::Event(event) => {
             if !is_on(ctx, node, &event.server).await? {
                 return Ok(());

@@ -46,6 +46,7 @@ pub(in crate::domain) async fn absorb_event(ctx: &Arc<Ctx>, node: &NodeId, event
         }
         EventKind::Busy { players } => busy(ctx, event, *players).await,
         EventKind::Failed { reason, retryable, report } => failed(ctx, &who, event, reason, *retryable, report.as_ref()).await,
+        EventKind::BackedUp(_) | EventKind::Restored(_) => Ok(()),
         EventKind::Wake { client, started, .. } => woken(ctx, event, client, *started).await,
     }
 }

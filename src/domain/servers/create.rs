@@ -269,6 +269,7 @@ async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: &Node, n
         layers: checked.layers,
         layers_before: Vec::new(),
         variables: checked.variables,
+        pending: None,
     })
 }
 

@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::model::games::{Game, Plan};
 use crate::model::money::Credits;
-use crate::model::servers::{Server, Wanted};
+use crate::model::servers::{Pending, Server, Wanted};
 use crate::wire::door::Verdict;
 use crate::wire::spec::InstanceSpec;
 
@@ -14,6 +14,7 @@ use crate::wire::spec::InstanceSpec;
 pub(in crate::domain) fn wake_verdict(server: &Server, balance: Credits) -> Verdict {
     let refused = |reason: &str| Verdict::Refused { reason: reason.to_owned() };
     match server.life.wanted {
+        Wanted::Asleep if matches!(server.pending, Some(Pending::Leaving { .. })) => refused("It is moving to another machine. Try again in a minute."),
         Wanted::Running | Wanted::Asleep if balance > Credits::ZERO => Verdict::Allowed,
         Wanted::Running | Wanted::Asleep => refused("Its owner has run out of credits."),
         Wanted::Stopped => refused("Its owner has stopped it."),
@@ -30,6 +31,10 @@ pub(super) fn is_current(server: &Server, spec: &InstanceSpec) -> bool {
 /// Everything that a node has to know, as row, catalogue and balance stand now.
 pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, balance: Credits, region: &str) -> InstanceSpec {
     let wake = wake_verdict(server, balance);
+    let layers = match &server.pending {
+        Some(Pending::Layers { .. }) => server.layers_before.clone(),
+        Some(Pending::Leaving { .. } | Pending::Arriving { .. }) | None => server.layers.clone(),
+    };
     InstanceSpec {
         server: server.id.clone(),
         name: server.name.clone(),
@@ -49,8 +54,12 @@ pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, balance: C
         stop: game.stop.clone(),
         door: game.door.clone(),
         wake,
-        layers: server.layers.clone(),
-        variables: if server.layers.is_empty() { BTreeMap::new() } else { variables(server, game, region) },
+        variables: if layers.is_empty() { BTreeMap::new() } else { variables(server, game, region) },
+        layers,
+        origin: match &server.pending {
+            Some(Pending::Arriving { origin, .. }) => Some(origin.clone()),
+            Some(Pending::Layers { .. } | Pending::Leaving { .. }) | None => None,
+        },
     }
 }
 

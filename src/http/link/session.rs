@@ -201,7 +201,7 @@ impl Session {
     async fn take(&mut self, message: FromNode) -> Result<(), End> {
         let skew = match &message {
             FromNode::Heartbeat { at, .. } => Some(self.clock.read(*at, self.now(), self.trip)),
-            FromNode::RegisterNode { .. } | FromNode::WantLayer { .. } | FromNode::Event(_) => None,
+            FromNode::RegisterNode { .. } | FromNode::WantUrl { .. } | FromNode::LayersLook { .. } | FromNode::Event(_) => None,
         };
         let heard = Heard { skew, from: Some(self.from) };
         if let Err(error) = nodes::receive_linked(&self.door.ctx, &self.node, message, &heard).await {

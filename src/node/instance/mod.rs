@@ -259,7 +259,11 @@ impl Instance {
 fn ends(action: &Action) -> bool {
     match action {
         Action::StopInstance { .. } | Action::DestroyInstance => true,
-        Action::PrepareInstance { .. } | Action::StartInstance => false,
+        Action::PrepareInstance { .. }
+        | Action::StartInstance
+        | Action::BackupInstance { .. }
+        | Action::RestoreInstance { .. }
+        | Action::UndoRestore => false,
     }
 }
 

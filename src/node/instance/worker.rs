@@ -135,6 +135,9 @@ impl Worker {
             Action::StartInstance => self.start(&command.id).await,
             Action::StopInstance { keep_door, unless_busy } => self.stop(*keep_door, *unless_busy).await.map(Some),
             Action::DestroyInstance => self.destroy().await.map(Some),
+            Action::BackupInstance { .. } | Action::RestoreInstance { .. } | Action::UndoRestore => {
+                Ok(Some(Answer::Failed { reason: "not yet".to_owned(), retryable: false }))
+            }
         };
         match done {
             Ok(Some(answer)) => self.conclude(&command.id, answer).await,

@@ -15,7 +15,7 @@ async fn a_server_lives_from_prepare_to_destroy() {
     let mut site = Site::open(true).await;
     let specs = site.until("register_node", |message| match message {
         FromNode::RegisterNode { specs, .. } => Some(specs.clone()),
-        FromNode::Heartbeat { .. } | FromNode::WantLayer { .. } | FromNode::Event(_) => None,
+        FromNode::Heartbeat { .. } | FromNode::WantUrl { .. } | FromNode::LayersLook { .. } | FromNode::Event(_) => None,
     });
     let specs = specs.await;
     assert!(specs.engine.starts_with("Docker ") && specs.cpu_millis >= 1_000 && !specs.system.is_empty(), "{specs:?}");

@@ -67,6 +67,7 @@ fn game(game_id: &str, name: &str, summary: &str) -> Option<Game> {
         ready: Ready::TcpAccept { port: 25_565 },
         ready_within_secs: 600,
         stop: Stop { command: Some("stop".to_owned()), signal: "SIGTERM".to_owned(), wait_secs: 30 },
+        save: None,
         door: None,
         env: vec![
             var("EULA", "Do you agree to the Minecraft EULA?", "Needed to run the game.", "FALSE", choice(&["TRUE", "FALSE"])),
@@ -136,6 +137,7 @@ fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
         delete_after: None,
         region: String::new(),
         tags: Vec::new(),
+        pending: None,
         layers: Vec::new(),
         layers_before: Vec::new(),
         variables: std::collections::BTreeMap::new(),
