@@ -149,6 +149,8 @@ pub struct Ctx {
     pub changes: broadcast::Sender<Change>,
     /// Wakes the reconciler.
     pub nudge: Notify,
+    /// Wakes the worker of backups.
+    pub backups_nudge: Notify,
     /// Nodes whose links have to end now.
     pub cut: broadcast::Sender<NodeId>,
     /// Logs of games, as far as somebody reads them.
@@ -186,6 +188,7 @@ impl Ctx {
             catalogue: RwLock::new(Arc::new(catalogue)),
             changes: broadcast::channel(CHANGES).0,
             nudge: Notify::new(),
+            backups_nudge: Notify::new(),
             cut: broadcast::channel(CUTS).0,
             logs: LogHub::default(),
             limits: Limits::default(),

@@ -2,6 +2,7 @@
 //!
 //! Called by `http` and `workers`. Everything that they need is in one [`Ctx`]; nobody here waits for a node.
 
+pub mod backups;
 pub mod billing;
 mod ctx;
 pub mod doors;

@@ -181,3 +181,196 @@ impl Backup {
 pub fn object_key(server: &ServerId, id: &BackupId) -> String {
     format!("backups/{server}/{id}.tar.zst")
 }
+
+/// What a restore does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestoreKind {
+    /// Puts a backup in the place of the data.
+    Swap,
+    /// Only unpacks it and checks it.
+    Try,
+    /// Puts the data back that were there before the last restore.
+    Undo,
+}
+
+impl RestoreKind {
+    /// All of them.
+    pub const ALL: [RestoreKind; 3] = [RestoreKind::Swap, RestoreKind::Try, RestoreKind::Undo];
+
+    /// As stored and sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RestoreKind::Swap => "restore",
+            RestoreKind::Try => "try",
+            RestoreKind::Undo => "undo",
+        }
+    }
+
+    /// The one of this name.
+    pub fn parse(text: &str) -> Option<RestoreKind> {
+        RestoreKind::ALL.into_iter().find(|kind| kind.as_str() == text)
+    }
+
+    /// The data are others afterwards.
+    pub fn replaces(self) -> bool {
+        match self {
+            RestoreKind::Swap | RestoreKind::Undo => true,
+            RestoreKind::Try => false,
+        }
+    }
+}
+
+/// How far a restore is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestoreState {
+    /// Its node has been told, or will be.
+    Running,
+    /// It worked.
+    Done,
+    /// It did not; the reason stands beside it, and the data are as they were.
+    Failed,
+}
+
+impl RestoreState {
+    /// All of them.
+    pub const ALL: [RestoreState; 3] = [RestoreState::Running, RestoreState::Done, RestoreState::Failed];
+
+    /// As stored and sent.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RestoreState::Running => "running",
+            RestoreState::Done => "done",
+            RestoreState::Failed => "failed",
+        }
+    }
+
+    /// The one of this name.
+    pub fn parse(text: &str) -> Option<RestoreState> {
+        RestoreState::ALL.into_iter().find(|state| state.as_str() == text)
+    }
+}
+
+/// A restore's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restore {
+    /// The command that carries it.
+    pub command: CommandId,
+    /// Of which server.
+    pub server: ServerId,
+    /// Out of which backup; none: the data before the last restore.
+    pub backup: Option<BackupId>,
+    /// What it does.
+    pub kind: RestoreKind,
+    /// Who wanted it.
+    pub by: String,
+    /// How far it is.
+    pub state: RestoreState,
+    /// How far it is, or why it failed, in words.
+    pub message: String,
+    /// When it was asked for.
+    pub created_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+}
+
+/// When backups of a server are made by themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Of which server.
+    pub server: ServerId,
+    /// Minute, hour, day of the month, month, day of the week.
+    pub cron: String,
+    /// A time zone such as `Europe/Berlin`.
+    pub zone: String,
+    /// So many of them stay.
+    pub keep: u32,
+    /// The next time.
+    pub next_at: Millis,
+    /// When somebody last changed it.
+    pub changed_at: Millis,
+}
+
+/// Which backups go so that at most `keep` of this reason stay: the oldest ones, of those that are done.
+pub fn surplus(backups: &[Backup], reason: Reason, keep: u32) -> Vec<&Backup> {
+    let mut done: Vec<&Backup> = backups.iter().filter(|backup| backup.reason == reason && backup.state == State::Done).collect();
+    done.sort_by(|a, b| (b.created_at, &b.id).cmp(&(a.created_at, &a.id)));
+    done.split_off(done.len().min(usize::try_from(keep).unwrap_or(usize::MAX)))
+}
+
+/// The last restore that put other data in place, if the data before it can still be had back.
+pub fn undoable(restores: &[Restore], now: Millis) -> Option<&Restore> {
+    let done = restores.iter().filter(|restore| restore.kind.replaces() && restore.state == RestoreState::Done);
+    done.max_by_key(|restore| restore.ended_at).filter(|last| last.ended_at.is_some_and(|at| now.since(at) < UNDO_KEPT))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn backup(n: u8, reason: Reason, state: State) -> Backup {
+        Backup {
+            id: BackupId::from_random(&[n; 8]),
+            server: "own-de-abc".parse().unwrap(),
+            owner: "own".parse().unwrap(),
+            node: NodeId::local(),
+            reason,
+            by: String::new(),
+            state,
+            command: None,
+            upload: None,
+            archived: None,
+            message: String::new(),
+            attempts: 0,
+            created_at: Millis(i64::from(n)),
+            due_at: Millis(0),
+            done_at: None,
+            verified_at: None,
+        }
+    }
+
+    #[test]
+    fn only_the_oldest_of_the_same_reason_go_and_none_that_is_not_done() {
+        let all = [
+            backup(1, Reason::Schedule, State::Done),
+            backup(2, Reason::Hand, State::Done),
+            backup(3, Reason::Schedule, State::Done),
+            backup(4, Reason::Schedule, State::Failed),
+            backup(5, Reason::Schedule, State::Running),
+            backup(6, Reason::Schedule, State::Done),
+        ];
+        let gone = |keep| surplus(&all, Reason::Schedule, keep).iter().map(|backup| backup.created_at.0).collect::<Vec<_>>();
+        assert_eq!(gone(2), [1]);
+        assert_eq!(gone(0), [6, 3, 1]);
+        assert_eq!(gone(9), [0; 0]);
+    }
+
+    #[test]
+    fn the_way_back_is_open_until_the_old_data_go() {
+        let restore = |kind, state, ended: i64| Restore {
+            command: CommandId::from_random(&[u8::try_from(ended % 32).unwrap_or_default(); 8]),
+            server: "own-de-abc".parse().unwrap(),
+            backup: None,
+            kind,
+            by: String::new(),
+            state,
+            message: String::new(),
+            created_at: Millis(ended),
+            ended_at: Some(Millis(ended)),
+        };
+        let swapped = restore(RestoreKind::Swap, RestoreState::Done, 10);
+        assert_eq!(undoable(std::slice::from_ref(&swapped), Millis(11)), Some(&swapped));
+        assert_eq!(undoable(std::slice::from_ref(&swapped), Millis(10 + UNDO_KEPT)), None);
+        let later = [restore(RestoreKind::Try, RestoreState::Done, 20), restore(RestoreKind::Swap, RestoreState::Failed, 30), swapped.clone()];
+        assert_eq!(undoable(&later, Millis(40)), Some(&swapped));
+        let undone = [restore(RestoreKind::Undo, RestoreState::Done, 20), swapped];
+        assert_eq!(undoable(&undone, Millis(40)), Some(&undone[0]));
+    }
+
+    #[test]
+    fn words_read_as_they_are_written() {
+        assert!(Reason::ALL.into_iter().all(|reason| Reason::parse(reason.as_str()) == Some(reason)));
+        assert!(State::ALL.into_iter().all(|state| State::parse(state.as_str()) == Some(state)));
+        assert!(RestoreKind::ALL.into_iter().all(|kind| RestoreKind::parse(kind.as_str()) == Some(kind)));
+        assert!(RestoreState::ALL.into_iter().all(|state| RestoreState::parse(state.as_str()) == Some(state)));
+    }
+}

@@ -46,7 +46,9 @@ pub enum Right {
     PowerServer,
     /// Send a line to its console.
     TypeIntoConsole,
-    /// Change its settings.
+    /// Have a backup of it made, or one tried out.
+    BackUpServer,
+    /// Change its settings, its layers, its data; read its data.
     ChangeServer,
     /// Delete it.
     DeleteServer,
@@ -75,13 +77,13 @@ pub enum Right {
 /// The table of rights, asked in `domain` and nowhere else.
 pub fn may(role: Role, right: Right, owner: bool) -> bool {
     use Right::{
-        ChangeServer, CreateServer, DeleteServer, DriveNodes, GrantCredits, ManageNodes, ManageTemplates, PowerServer, SeeMetrics,
+        BackUpServer, ChangeServer, CreateServer, DeleteServer, DriveNodes, GrantCredits, ManageNodes, ManageTemplates, PowerServer, SeeMetrics,
         SeeNodes, SeeOverview, SeeServer, SeeTemplates, SeeUsers, TypeIntoConsole,
     };
     match right {
         CreateServer => true,
         SeeServer => owner || matches!(role, Role::Viewer | Role::Operator | Role::Admin),
-        PowerServer | TypeIntoConsole => owner || matches!(role, Role::Operator | Role::Admin),
+        PowerServer | TypeIntoConsole | BackUpServer => owner || matches!(role, Role::Operator | Role::Admin),
         ChangeServer | DeleteServer => owner || matches!(role, Role::Admin),
         SeeOverview | SeeNodes | SeeTemplates => matches!(role, Role::Viewer | Role::Operator | Role::Admin),
         DriveNodes | ManageTemplates => matches!(role, Role::Operator | Role::Admin),

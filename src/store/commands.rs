@@ -55,15 +55,25 @@ impl TryFrom<CommandRow> for Stored {
     }
 }
 
-/// Keeps a command and drops older ones for the same server that were not answered: they are not wanted any more.
+/// Keeps a command that is a step of a server's life, and drops older steps of it that were not answered: they are not wanted any more.
 pub async fn insert(db: &Db, command: &Stored, server: &ServerId, now: Millis) -> Result<(), StoreError> {
     let older = Query::update()
         .table(C::Table)
         .value(C::AnsweredAt, now.0)
         .and_where(Expr::col(C::Server).eq(server.as_str()))
+        .and_where(Expr::col(C::Node).eq(command.node.as_str()))
+        .and_where(Expr::col(C::Generation).gt(BESIDE))
         .and_where(Expr::col(C::AnsweredAt).is_null())
         .to_owned();
     db.run(&older).await?;
+    insert_beside(db, command, server, now).await
+}
+
+/// The generation of commands that are no step of a life, such as a backup: they neither outdate one nor are outdated by one.
+pub const BESIDE: i64 = -1;
+
+/// Keeps a command beside those that are there.
+pub async fn insert_beside(db: &Db, command: &Stored, server: &ServerId, now: Millis) -> Result<(), StoreError> {
     let insert = Query::insert()
         .into_table(C::Table)
         .columns([C::Id, C::Node, C::Server, C::Generation, C::Body, C::CreatedAt])
@@ -89,6 +99,17 @@ pub async fn sent(db: &Db, id: &CommandId, now: Millis) -> Result<(), StoreError
 pub async fn answered(db: &Db, id: &CommandId, now: Millis) -> Result<(), StoreError> {
     let update = Query::update().table(C::Table).value(C::AnsweredAt, now.0).and_where(Expr::col(C::Id).eq(id.as_str())).to_owned();
     db.run(&update).await.map(drop)
+}
+
+/// Notes that this node answered it; false: it is none of its commands.
+pub async fn answered_by(db: &Db, id: &CommandId, node: &NodeId, now: Millis) -> Result<bool, StoreError> {
+    let update = Query::update()
+        .table(C::Table)
+        .value(C::AnsweredAt, now.0)
+        .and_where(Expr::col(C::Id).eq(id.as_str()))
+        .and_where(Expr::col(C::Node).eq(node.as_str()))
+        .to_owned();
+    Ok(db.run(&update).await? > 0)
 }
 
 /// Commands without an answer that were last sent before a moment, or never; oldest first.

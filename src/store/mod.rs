@@ -3,6 +3,7 @@
 //! One statement serves both databases. Whatever must happen together happens in one [`Tx`], which is short, never waits
 //! for a network, and rolls back when it is dropped.
 
+pub mod backups;
 pub mod commands;
 mod db;
 pub mod events;
@@ -16,7 +17,9 @@ pub mod nonces;
 pub mod panel;
 pub mod placements;
 pub mod ports;
+pub mod restores;
 pub mod samples;
+pub mod schedules;
 pub mod server_lists;
 pub mod servers;
 pub mod sessions;

@@ -46,3 +46,9 @@ pub async fn reserve(db: &Db, node: &NodeId, port: u16, protocol: Protocol, serv
         .to_owned();
     db.run(&insert).await.map(drop)
 }
+
+/// Gives all of a server's back.
+pub async fn release(db: &Db, server: &ServerId) -> Result<(), StoreError> {
+    let delete = Query::delete().from_table(Ports::Table).and_where(Expr::col(Ports::Server).eq(server.as_str())).to_owned();
+    db.run(&delete).await.map(drop)
+}

@@ -356,6 +356,14 @@ pub async fn on_node(db: &Db, node: &NodeId, after: &str, limit: u64) -> Result<
     rows(db, select).await
 }
 
+/// Servers whose data something has to happen to first, by id, after one.
+pub async fn pending(db: &Db, after: &str, limit: u64) -> Result<Vec<Server>, StoreError> {
+    let mut select = select();
+    select.and_where(Expr::col(S::Pending).is_not_null()).and_where(Expr::col(S::Id).gt(after));
+    select.order_by(S::Id, Order::Asc).limit(limit);
+    rows(db, select).await
+}
+
 /// Servers that run, may sleep by themselves and have been quiet since before a moment.
 pub async fn quiet(db: &Db, before: Millis, limit: u64) -> Result<Vec<Server>, StoreError> {
     let select = select()

@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Ctx, Refusal, billing, figures, nodes, servers};
+use crate::domain::{Ctx, Refusal, backups, billing, figures, nodes, servers};
 
 /// How long tasks have to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -19,6 +19,9 @@ pub const GRACE: Duration = Duration::from_secs(10);
 const DUE_EVERY: Duration = Duration::from_secs(1);
 /// How often what has served its time is forgotten.
 const SWEEP_EVERY: Duration = Duration::from_mins(10);
+
+/// How often backups and moves are looked at.
+const BACKUPS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the figure of the minute is looked for; more than once a minute, so that none is left out.
 const FIGURES_EVERY: Duration = Duration::from_secs(20);
@@ -109,6 +112,25 @@ pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
             }
             if let Err(error) = servers::reconcile(&due, false).await {
                 tracing::warn!(error = &error as &dyn std::error::Error, "servers could not be looked at; next time again");
+            }
+        }
+    });
+    let (stop, saves) = (runner.stop_token(), ctx.clone());
+    runner.task("backups", async move {
+        let mut timer = tokio::time::interval(BACKUPS_EVERY);
+        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = timer.tick() => {}
+                () = saves.backups_nudge.notified() => {}
+            }
+            let done = async {
+                backups::tick(&saves).await?;
+                servers::moves(&saves).await
+            };
+            if let Err(error) = done.await {
+                tracing::warn!(error = &error as &dyn std::error::Error, "backups could not be looked at; next time again");
             }
         }
     });

@@ -8,10 +8,11 @@ mod reports;
 
 use std::sync::Arc;
 
+use super::servers::Emptying;
 use super::{Actor, Change, Ctx, Refusal};
 use crate::model::ids::{NodeId, PanelId};
 use crate::model::nodes::Node;
-use crate::model::servers::Server;
+use crate::model::servers::{Pending, Server};
 use crate::model::users::Right;
 use crate::store::{Db, StoreError, commands, nodes, panel, servers};
 use crate::wire::agent::{Command, ToNode, VERSION};
@@ -58,11 +59,17 @@ pub async fn find(ctx: &Ctx, actor: &Actor, id: &NodeId) -> Result<(Node, Vec<Se
     Ok((node, servers))
 }
 
-/// Says whether a node takes no new servers. Those that live there stay, and wake and sleep as before.
+/// How far the emptying of a node is; none: it is not being emptied.
+pub async fn emptying(ctx: &Ctx, node: &Node, here: &[Server]) -> Result<Option<Emptying>, Refusal> {
+    super::servers::emptying(ctx, node, here).await
+}
+
+/// Says whether a node takes no new servers. Those that live there go elsewhere, each when it next rests.
 pub async fn drain(ctx: &Ctx, actor: &Actor, id: &NodeId, on: bool) -> Result<Node, Refusal> {
     may_drive(ctx, actor, id).await?;
     nodes::set_draining(&ctx.db, id, on).await?;
     ctx.nodes.forget(&());
+    ctx.backups_nudge.notify_one();
     ctx.tell(Change::Node);
     tracing::info!(node = %id, by = actor.user.email, draining = on, "who takes new servers was changed");
     nodes::by_id(&ctx.db, id).await?.ok_or(Refusal::NotFound)
@@ -103,6 +110,9 @@ pub async fn greet(ctx: &Ctx, node: &NodeId) -> Result<(), Refusal> {
         last.id.as_str().clone_into(&mut after);
         all.extend(batch.into_iter().map(|server| server.id));
     }
+    // What has left it for another node stays until it has arrived there.
+    let leaving = servers::pending(&ctx.db, "", BATCH).await?.into_iter();
+    all.extend(leaving.filter(|server| matches!(&server.pending, Some(Pending::Arriving { from, .. }) if from == node)).map(|server| server.id));
     let welcome = ToNode::Welcome { version: VERSION, panel: ctx.panel.clone(), servers: all };
     if ctx.engine.deliver(node, welcome).is_err() {
         return Ok(());

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{BATCH, cache};
-use crate::domain::servers::{absorb_event, absorb_report};
-use crate::domain::{Change, Ctx, Refusal};
+use crate::domain::servers::{absorb_event, absorb_report, farewell};
+use crate::domain::{Change, Ctx, Refusal, backups};
 use crate::model::idleness::Sample;
 use crate::model::ids::{NodeId, ServerId};
 use crate::model::nodes::{Load, OFFLINE_AFTER, Profile, Specs};
-use crate::model::servers::{Phase, Run, Seen};
+use crate::model::servers::{Pending, Phase, Run, Seen};
 use crate::model::time::{Millis, SECOND};
 use crate::store::{nodes, samples, servers};
 use crate::wire::agent::{EventKind, FromNode, InstanceReport, ToNode, UrlFor, VERSION};
@@ -52,7 +52,8 @@ pub async fn receive_linked(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode, he
         FromNode::WantUrl { ask, of } => {
             let url = match of {
                 UrlFor::Layer { layer } => cache::layer_url(ctx, node, &layer).await,
-                UrlFor::Backup { .. } | UrlFor::BackupPart { .. } => Err("not yet".to_owned()),
+                UrlFor::Backup { server, backup } => backups::url(ctx, node, &server, &backup, None).await,
+                UrlFor::BackupPart { server, backup, number } => backups::url(ctx, node, &server, &backup, Some(number)).await,
             };
             if ctx.engine.deliver(node, ToNode::ObjectUrl { ask, url }).is_err() {
                 tracing::info!(%node, "an address of a layer could not be handed on; the node asks again");
@@ -62,10 +63,13 @@ pub async fn receive_linked(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode, he
         FromNode::LayersLook { .. } => Ok(()),
         FromNode::Event(event) => {
             if !is_on(ctx, node, &event.server).await? {
-                return Ok(());
+                return farewell(ctx, node, &event).await.map(drop);
             }
             if let EventKind::Log { lines, gap } = event.kind {
                 ctx.logs.append(&event.server, lines, gap);
+                return Ok(());
+            }
+            if backups::take(ctx, node, &event).await? {
                 return Ok(());
             }
             match absorb_event(ctx, node, &event).await {
@@ -96,7 +100,8 @@ async fn register(ctx: &Ctx, id: &NodeId, version: u32, specs: &Specs, profile: 
 
 async fn is_on(ctx: &Ctx, node: &NodeId, id: &ServerId) -> Result<bool, Refusal> {
     let Some(server) = servers::by_id(&ctx.db, id).await? else { return Ok(false) };
-    if server.node != *node {
+    let left = matches!(&server.pending, Some(Pending::Arriving { from, .. }) if from == node);
+    if server.node != *node && !left {
         tracing::error!(%node, server = %id, "a node spoke of another node's server; ignored");
     }
     Ok(server.node == *node)

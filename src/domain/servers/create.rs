@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::placing::{self, Unplaced};
-use super::{Cause, layers, update};
+use super::{Cause, ground, layers, update};
 use crate::domain::templates::Choice as Layer;
 use crate::domain::{Actor, Ctx, Fields, Refusal, billing, templates};
 use crate::model::games::{Game, Plan};
@@ -14,10 +14,10 @@ use crate::model::layers::LayerRef;
 use crate::model::life::Life;
 use crate::model::nodes::{Node, TAGS_MAX, WORD_MAX};
 use crate::model::placing::Wish;
-use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, Name, Phase, PublicPort, Seen, Server, Wanted};
+use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, Name, Phase, Seen, Server, Wanted};
 use crate::model::time::Millis;
 use crate::model::variables::{BUILT_IN, VALUE_MAX, is_name};
-use crate::store::{StoreError, Tx, placements, ports, servers, templates as template_rows};
+use crate::store::{StoreError, Tx, placements, servers, templates as template_rows};
 
 /// Most variables of one server.
 const VARIABLES_MAX: usize = 50;
@@ -188,7 +188,7 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
     };
     let server = row(ctx, &tx, actor, checked, &node, now).await?;
     placements::insert(&tx, &placing::placement(&actor.user.id, Some(&server.id), &name, &wish, Ok(&choice), now)).await?;
-    match reserve(&tx, &server).await {
+    match reserve(&tx, &node, &server).await {
         Err(StoreError::InUse(_)) => return Err(Refusal::Conflict(layers::GONE.to_owned())),
         Err(StoreError::Exists(_)) => return Err(Refusal::Conflict("Somebody was faster at the same port. Try again.".to_owned())),
         other => other?,
@@ -203,32 +203,14 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
     made.ok_or(Refusal::NotFound)
 }
 
-async fn reserve(tx: &Tx, server: &Server) -> Result<(), StoreError> {
+async fn reserve(tx: &Tx, node: &Node, server: &Server) -> Result<(), StoreError> {
     servers::insert(tx, server, Millis(0)).await?;
     template_rows::hold(tx, &server.id, &server.layers).await?;
-    for port in &server.ports {
-        ports::reserve(tx, &server.node, port.public, port.protocol, &server.id).await?;
-    }
-    Ok(())
+    ground::reserve(tx, node, &server.ports, &server.id).await
 }
 
 async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: &Node, now: Millis) -> Result<Server, Refusal> {
-    let taken = ports::taken(tx, &node.id).await?;
-    let numbers = checked.game.port_numbers();
-    let first = first_free(&taken, node.net.ports.unwrap_or(ctx.policy.ports), numbers.len())
-        .ok_or_else(|| Refusal::Conflict("All public ports are given out. Whoever runs this panel can widen the range.".to_owned()))?;
-    let pool = if node.net.subnets == 0 { ctx.policy.subnets } else { node.net.subnets };
-    let subnets = servers::subnets(tx, &node.id, u64::from(pool) + 1).await?;
-    let subnet = (0..pool)
-        .find(|number| subnets.binary_search(number).is_err())
-        .ok_or_else(|| Refusal::Conflict("All private networks are given out. Whoever runs this panel can widen the pool.".to_owned()))?;
-    let public = |inside: u16| numbers.iter().zip(first..).find(|((number, _), _)| *number == inside).map_or(first, |(_, public)| public);
-    let port = |port: &crate::model::games::GamePort| PublicPort {
-        name: port.name.clone(),
-        public: public(port.port),
-        inside: port.port,
-        protocol: port.protocol,
-    };
+    let (ports, subnet) = ground::choose(ctx, tx, node, &checked.game, &[]).await?;
     Ok(Server {
         id: ServerId::new(&actor.user.id, &checked.game.id, Ctx::random::<6>()),
         owner: actor.user.id.clone(),
@@ -238,7 +220,7 @@ async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: &Node, n
         plan: checked.plan.id,
         node: node.id.clone(),
         env: checked.env,
-        ports: checked.game.ports.iter().map(port).collect(),
+        ports,
         subnet,
         auto_sleep: checked.auto_sleep,
         idle_minutes: checked.idle_minutes,
@@ -271,32 +253,4 @@ async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: &Node, n
         variables: checked.variables,
         pending: None,
     })
-}
-
-/// The first run of `count` free numbers. Games whose second port has to follow the first get what they expect.
-fn first_free(taken: &[u16], (low, high): (u16, u16), count: usize) -> Option<u16> {
-    let count = u16::try_from(count).ok()?;
-    let mut first = low;
-    for port in taken {
-        if *port >= first && *port < first.checked_add(count)? {
-            first = port.checked_add(1)?;
-        }
-    }
-    (first.checked_add(count)? - 1 <= high).then_some(first)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::first_free;
-
-    #[test]
-    fn ports_are_given_out_in_runs_and_never_past_the_range() {
-        let range = (25_000, 25_009);
-        assert_eq!(first_free(&[], range, 3), Some(25_000));
-        assert_eq!(first_free(&[25_000, 25_000, 25_002], range, 1), Some(25_001));
-        assert_eq!(first_free(&[25_000, 25_002], range, 2), Some(25_003));
-        assert_eq!(first_free(&[25_000, 25_005], range, 5), None);
-        assert_eq!(first_free(&(25_000..=25_009).collect::<Vec<_>>(), range, 1), None);
-        assert_eq!(first_free(&[], (65_534, 65_535), 3), None);
-    }
 }

@@ -10,13 +10,14 @@ use super::create::variables as check_variables;
 use super::update::changed_names;
 use super::{Cause, Event, find, update};
 use crate::domain::templates::{self, Choice, Difference};
-use crate::domain::{Actor, Ctx, Fields, Refusal};
+use crate::domain::{Actor, Ctx, Fields, Refusal, backups};
+use crate::model::backups::{Backup, Reason};
 use crate::model::ids::ServerId;
 use crate::model::layers::LayerRef;
-use crate::model::servers::{Phase, Server, Wanted};
+use crate::model::servers::{Pending, Phase, Server, Wanted};
 use crate::model::time::Millis;
 use crate::model::users::Right;
-use crate::store::StoreError;
+use crate::store::{StoreError, backups as rows};
 
 /// Said when a version is deleted at the very moment at which somebody takes it.
 pub(super) const GONE: &str = "One of these versions has just been deleted. Choose again.";
@@ -118,6 +119,44 @@ async fn change(
     }
 }
 
+/// Its layers change: first the data are written down, where there are any. Until that backup is there, it stands on those before.
+async fn backed_up(ctx: &Arc<Ctx>, actor: &Actor, server: &Server) -> Result<Option<Backup>, Refusal> {
+    match &server.pending {
+        Some(Pending::Layers { .. }) => {
+            return Err(Refusal::Conflict("Its layers are changing already, as soon as the backup before that is there.".to_owned()));
+        }
+        Some(Pending::Leaving { .. } | Pending::Arriving { .. }) => {
+            return Err(Refusal::Conflict("It is moving to another machine. Try again when it has arrived.".to_owned()));
+        }
+        None if backups::has_no_data(server) => return Ok(None),
+        None => {}
+    }
+    let backup = backups::wanted(server, Reason::Layers, &actor.user.email, ctx.clock.now());
+    rows::insert(&ctx.db, &backup).await?;
+    Ok(Some(backup))
+}
+
+/// Does the change, behind the backup where there is one.
+async fn change_behind(
+    ctx: &Arc<Ctx>,
+    id: &ServerId,
+    cause: &Cause,
+    backup: Option<Backup>,
+    work: impl Fn(&mut Server) -> Result<(), Refusal>,
+) -> Result<Server, Refusal> {
+    let changed = change(ctx, id, cause, |server| {
+        work(server)?;
+        server.pending = backup.as_ref().map(|backup| Pending::Layers { backup: backup.id.clone() }).or(server.pending.take());
+        Ok(())
+    })
+    .await;
+    if let (Err(_), Some(backup)) = (&changed, &backup) {
+        rows::delete(&ctx.db, &backup.id).await?;
+    }
+    ctx.backups_nudge.notify_one();
+    changed
+}
+
 /// Gives a server these layers and variables; no variables: they stay as they are. It counts from its next start.
 ///
 /// # Errors
@@ -131,8 +170,9 @@ pub async fn set_layers(
 ) -> Result<Server, Refusal> {
     let server = find(ctx, actor, id, Right::ChangeServer).await?;
     let layers = read(ctx, &server, choices, variables).await?;
+    let backup = if server.layers == layers { None } else { backed_up(ctx, actor, &server).await? };
     let cause = Cause::new(actor.user.email.clone(), "");
-    change(ctx, id, &cause, |server| {
+    change_behind(ctx, id, &cause, backup, |server| {
         let variables = variables.unwrap_or(&server.variables).clone();
         if server.layers == layers && server.variables == variables {
             return Err(Refusal::Conflict("It has these layers and variables already; nothing has been changed.".to_owned()));
@@ -151,9 +191,13 @@ pub async fn set_layers(
 /// # Errors
 /// [`Refusal::Conflict`] where there is no way back.
 pub async fn layers_back(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId) -> Result<Server, Refusal> {
-    find(ctx, actor, id, Right::ChangeServer).await?;
+    let server = find(ctx, actor, id, Right::ChangeServer).await?;
+    if server.layers_before.is_empty() {
+        return Err(Refusal::Conflict(NO_WAY_BACK.to_owned()));
+    }
+    let backup = backed_up(ctx, actor, &server).await?;
     let cause = Cause::new(actor.user.email.clone(), "Gone back.");
-    change(ctx, id, &cause, |server| {
+    change_behind(ctx, id, &cause, backup, |server| {
         if server.layers_before.is_empty() {
             return Err(Refusal::Conflict(NO_WAY_BACK.to_owned()));
         }

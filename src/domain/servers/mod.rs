@@ -5,8 +5,10 @@
 
 mod absorb;
 mod create;
+mod ground;
 mod layers;
 mod lists;
+mod moving;
 mod placing;
 mod power;
 mod reconcile;
@@ -17,6 +19,7 @@ mod update;
 pub use create::{Form, SETTABLE, create};
 pub use layers::{Preview, layers_back, preview, preview_back, set_layers, waits_for_start};
 pub use lists::{Cursor, LIST_PAGE, Line, Lines, Question, Sort, all};
+pub use moving::{Emptying, moves};
 pub use placing::{Placement, Promises, placements, promises, regions, still_there};
 pub use power::{Power, delete, power, retry};
 pub use reconcile::{auto_sleep, reconcile, resend, sweep};
@@ -24,6 +27,7 @@ pub use settings::{Changes, change};
 pub use update::Cause;
 
 pub(super) use absorb::{absorb_event, absorb_report};
+pub(super) use moving::{backup_done, backup_failed, emptying, farewell};
 pub(super) use spec::wake_verdict as door_verdict;
 pub(super) use update::update;
 

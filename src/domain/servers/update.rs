@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::spec::{current_spec, is_current};
-use crate::domain::{Change, Ctx, Refusal};
+use crate::domain::{Change, Ctx, Refusal, backups};
 use crate::model::games::Game;
-use crate::model::ids::{CommandId, ServerId};
+use crate::model::ids::{CommandId, NodeId, ServerId};
 use crate::model::layers::{LayerRef, told};
 use crate::model::life::{Doing, Next, Step, next};
-use crate::model::servers::{Phase, Server};
+use crate::model::servers::{Pending, Phase, Server, Wanted};
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::store::commands::Stored;
 use crate::store::{StoreError, Tx, commands, events, nodes, servers, templates, usage, users};
@@ -70,6 +70,11 @@ async fn attempt(
     let before = servers::by_id(&tx, id).await?.ok_or(Refusal::NotFound)?;
     let mut server = before.clone();
     change(&mut server, now)?;
+    // Whoever starts or deletes it has called off that it leaves.
+    let called_off = matches!(server.life.wanted, Wanted::Running | Wanted::Deleted);
+    if called_off && matches!(server.pending, Some(Pending::Leaving { .. })) {
+        server.pending = None;
+    }
     if let Some(report) = &cause.report {
         keep_runs(&tx, &server, report, now).await?;
     }
@@ -81,6 +86,10 @@ async fn attempt(
     let gone = matches!(decided, Decided::Gone);
     if gone {
         usage::close_others(&tx, id, None, now).await?;
+        backups::throw_all_away(&tx, id, now).await?;
+        if let Some(Pending::Arriving { from, .. }) = &server.pending {
+            store_step(&tx, &server, from, Action::DestroyInstance, now).await?;
+        }
         servers::delete(&tx, id, before.life.generation).await?;
     } else {
         let due_at = match &decided {
@@ -158,7 +167,7 @@ async fn decide(ctx: &Ctx, tx: &Tx, server: &mut Server, now: Millis) -> Result<
 }
 
 /// Where its node stands.
-async fn region(ctx: &Ctx, server: &Server) -> Result<String, Refusal> {
+pub(super) async fn region(ctx: &Ctx, server: &Server) -> Result<String, Refusal> {
     if server.layers.is_empty() {
         return Ok(String::new());
     }
@@ -226,6 +235,9 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
         let names = changed_names(&before.variables, &after.variables).join(", ");
         entries.push((cause.who.as_str(), format!("variables {names}"), cause.why.as_str()));
     }
+    if before.pending != after.pending && !cause.why.is_empty() && before.layers == after.layers {
+        entries.push((cause.who.as_str(), pending_word(before.pending.as_ref(), after.pending.as_ref()).to_owned(), cause.why.as_str()));
+    }
     let crashed = was.crashes != is.crashes && !is.crashes.is_empty();
     if was.phase != is.phase || crashed {
         let why = match (&is.trouble, is.phase) {
@@ -244,6 +256,16 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
     Ok(())
 }
 
+fn pending_word(before: Option<&Pending>, after: Option<&Pending>) -> &'static str {
+    match (before, after) {
+        (_, Some(Pending::Layers { .. })) => "layers wait",
+        (_, Some(Pending::Leaving { .. })) => "move begun",
+        (_, Some(Pending::Arriving { .. })) => "move",
+        (Some(Pending::Layers { .. }), None) => "layers go on",
+        (Some(Pending::Leaving { .. } | Pending::Arriving { .. }) | None, None) => "move ended",
+    }
+}
+
 /// Names that have another value, or none any more, or one at last.
 pub(super) fn changed_names<'a>(before: &'a BTreeMap<String, String>, after: &'a BTreeMap<String, String>) -> Vec<&'a str> {
     let names: BTreeSet<&String> = before.keys().chain(after.keys()).collect();
@@ -253,10 +275,21 @@ pub(super) fn changed_names<'a>(before: &'a BTreeMap<String, String>, after: &'a
 async fn store_command(tx: &Tx, server: &Server, action: Action, now: Millis) -> Result<Command, Refusal> {
     let id = server.life.doing.as_ref().map(|doing| doing.command.clone()).ok_or(Refusal::NotFound)?;
     let command = Command { id, server: server.id.clone(), generation: server.life.generation, action };
-    let body = serde_json::to_string(&command).map_err(|_| StoreError::Unreadable("a command to write"))?;
-    let stored = Stored { id: command.id.clone(), node: server.node.clone(), generation: command.generation, body };
-    commands::insert(tx, &stored, &server.id, now).await?;
+    commands::insert(tx, &written(&command, &server.node)?, &server.id, now).await?;
     Ok(command)
+}
+
+/// Puts a step for a node on which the server does not stand any more into the outbox, beside the steps of its life.
+pub(super) async fn store_step(tx: &Tx, server: &Server, node: &NodeId, action: Action, now: Millis) -> Result<Command, Refusal> {
+    let id = CommandId::from_random(&Ctx::random::<16>());
+    let command = Command { id, server: server.id.clone(), generation: server.life.generation, action };
+    commands::insert_beside(tx, &written(&command, node)?, &server.id, now).await?;
+    Ok(command)
+}
+
+fn written(command: &Command, node: &NodeId) -> Result<Stored, StoreError> {
+    let body = serde_json::to_string(command).map_err(|_| StoreError::Unreadable("a command to write"))?;
+    Ok(Stored { id: command.id.clone(), node: node.clone(), generation: command.generation, body })
 }
 
 /// Hands a stored command on. If that fails it stays in the outbox and goes out later.
