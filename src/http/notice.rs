@@ -43,10 +43,17 @@ pub(super) enum Said {
     DevModeOn,
     DevModeOff,
     Purging,
+    BackupBegun,
+    BackupDeleted,
+    RestoreBegun,
+    TryBegun,
+    UndoBegun,
+    ScheduleSaved,
+    ScheduleEnded,
 }
 
 impl Said {
-    const ALL: [Said; 30] = [
+    const ALL: [Said; 37] = [
         Said::Waking,
         Said::FallingAsleep,
         Said::Starting,
@@ -77,6 +84,13 @@ impl Said {
         Said::DevModeOn,
         Said::DevModeOff,
         Said::Purging,
+        Said::BackupBegun,
+        Said::BackupDeleted,
+        Said::RestoreBegun,
+        Said::TryBegun,
+        Said::UndoBegun,
+        Said::ScheduleSaved,
+        Said::ScheduleEnded,
     ];
 
     fn word(self) -> &'static str {
@@ -111,6 +125,13 @@ impl Said {
             Said::DevModeOn => "dev-mode",
             Said::DevModeOff => "dev-mode-off",
             Said::Purging => "purging",
+            Said::BackupBegun => "backup",
+            Said::BackupDeleted => "backup-deleted",
+            Said::RestoreBegun => "restore",
+            Said::TryBegun => "try",
+            Said::UndoBegun => "undo",
+            Said::ScheduleSaved => "schedule",
+            Said::ScheduleEnded => "schedule-ended",
         }
     }
 
@@ -131,7 +152,7 @@ impl Said {
             Said::CreditsGranted => "The credits are granted.",
             Said::NodeRevoked => "The node is revoked. Its link has ended.",
             Said::NodeRemoved => "The node is removed.",
-            Said::NodeDrains => "No new servers come to this node. Those that live there stay.",
+            Said::NodeDrains => "No new servers come to this node, and those that live there leave it, each when it next rests.",
             Said::NodeTakes => "The node takes new servers again.",
             Said::LoggedOut => "You are logged out.",
             Said::LoggedOutEverywhere => "You are logged out on every device.",
@@ -148,6 +169,13 @@ impl Said {
             Said::DevModeOn => "Dev mode is on: this node fetches every layer anew.",
             Said::DevModeOff => "Dev mode is off: this node uses its cache.",
             Said::Purging => "The node is purging its cache; what came of it stands below in a few seconds.",
+            Said::BackupBegun => "A backup is being made. It is done when the list below says so.",
+            Said::BackupDeleted => "The backup is deleted.",
+            Said::RestoreBegun => "The backup is being restored. What there is now is kept for seven days.",
+            Said::TryBegun => "The backup is being tried out: it is unpacked and checked, and nothing of the server is changed.",
+            Said::UndoBegun => "The data from before are being put back.",
+            Said::ScheduleSaved => "The schedule is saved.",
+            Said::ScheduleEnded => "No more backups are made by themselves. Those that are there stay.",
         }
     }
 }

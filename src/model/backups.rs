@@ -360,7 +360,8 @@ mod tests {
         let swapped = restore(RestoreKind::Swap, RestoreState::Done, 10);
         assert_eq!(undoable(std::slice::from_ref(&swapped), Millis(11)), Some(&swapped));
         assert_eq!(undoable(std::slice::from_ref(&swapped), Millis(10 + UNDO_KEPT)), None);
-        let later = [restore(RestoreKind::Try, RestoreState::Done, 20), restore(RestoreKind::Swap, RestoreState::Failed, 30), swapped.clone()];
+        let later =
+            [restore(RestoreKind::Try, RestoreState::Done, 20), restore(RestoreKind::Swap, RestoreState::Failed, 30), swapped.clone()];
         assert_eq!(undoable(&later, Millis(40)), Some(&swapped));
         let undone = [restore(RestoreKind::Undo, RestoreState::Done, 20), swapped];
         assert_eq!(undoable(&undone, Millis(40)), Some(&undone[0]));

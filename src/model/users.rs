@@ -77,8 +77,8 @@ pub enum Right {
 /// The table of rights, asked in `domain` and nowhere else.
 pub fn may(role: Role, right: Right, owner: bool) -> bool {
     use Right::{
-        BackUpServer, ChangeServer, CreateServer, DeleteServer, DriveNodes, GrantCredits, ManageNodes, ManageTemplates, PowerServer, SeeMetrics,
-        SeeNodes, SeeOverview, SeeServer, SeeTemplates, SeeUsers, TypeIntoConsole,
+        BackUpServer, ChangeServer, CreateServer, DeleteServer, DriveNodes, GrantCredits, ManageNodes, ManageTemplates, PowerServer,
+        SeeMetrics, SeeNodes, SeeOverview, SeeServer, SeeTemplates, SeeUsers, TypeIntoConsole,
     };
     match right {
         CreateServer => true,

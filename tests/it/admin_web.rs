@@ -246,12 +246,12 @@ async fn a_node_that_is_told_so_takes_no_new_servers_and_shows_what_is_promised(
         page.shows("Promised to servers");
         page.shows("0.25 of 8000 cores");
         page.shows("1 taken, no limit");
-        page.shows("Take no new servers");
+        page.shows("Empty this node");
         assert_eq!(browser.post("/nodes/local/drain", &[("on", "maybe")]).await.status, StatusCode::UNPROCESSABLE_ENTITY);
         let answer = browser.post("/nodes/local/drain", &[("on", "yes")]).await;
         assert_eq!((answer.status, answer.location()), (StatusCode::SEE_OTHER, "/nodes/local"));
         let page = browser.get("/nodes/local").await;
-        page.shows("No new servers come to this node. Those that live there stay.");
+        page.shows("No new servers come to this node, and those that live there leave it, each when it next rests.");
         page.shows("Take servers again");
         browser.get("/nodes").await.shows("takes no new servers");
         app.world.clock.pass(SECOND);

@@ -139,7 +139,7 @@ impl Forged<'_> {
 #[tokio::test]
 async fn a_forger_at_the_panels_webhook_wakes_nothing_and_learns_nothing() {
     on_site("a_forger_at_the_panels_webhook_wakes_nothing_and_learns_nothing", |mut app| async move {
-        let (_, server) = asleep(&mut app, "ada@example.org").await;
+        let (_, server) = Box::pin(asleep(&mut app, "ada@example.org")).await;
         let other = app.world.player("grace@example.org").await;
         let other = app.world.create(&other, "Elsewhere").await;
         let now = app.world.clock.now();

@@ -8,6 +8,7 @@ mod admin_web;
 mod api;
 #[allow(dead_code)]
 mod app;
+mod backups;
 mod billing_web;
 mod browser;
 mod catalogue;

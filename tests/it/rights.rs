@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 
 use reqwest::{Method, StatusCode};
 use roost::domain::templates::Choice;
-use roost::domain::{Actor, Policy, nodes, servers, tokens, users};
+use roost::domain::{Actor, Policy, backups, nodes, servers, tokens, users};
 use roost::http::route_list;
-use roost::model::servers::Wanted;
+use roost::model::ids::ServerId;
+use roost::model::servers::{Seen, Wanted};
 use roost::model::time::SECOND;
 use roost::model::users::{Role, User};
+use roost::wire::agent::{Event, EventKind, FromNode, InstanceReport};
 
 use crate::app::{Answer, App, Browser, Program, on_site_with};
 use crate::world::form;
@@ -63,6 +65,15 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/servers/{id}/retry", [L, N, O, F, O, O]),
     ("POST", "/servers/{id}/settings", [L, N, O, F, F, O]),
     ("POST", "/servers/{id}/delete", [L, N, O, F, F, O]),
+    ("GET", "/servers/{id}/backups", [L, N, O, O, O, O]),
+    ("GET", "/servers/{id}/backups/live", [U, N, O, O, O, O]),
+    ("POST", "/servers/{id}/backup", [L, N, O, F, O, O]),
+    ("GET", "/servers/{id}/backups/{backup}/download", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/backups/{backup}/restore", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/backups/{backup}/try", [L, N, O, F, O, O]),
+    ("POST", "/servers/{id}/backups/{backup}/delete", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/undo-restore", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/schedule", [L, N, O, F, F, O]),
     ("GET", "/billing", [L, O, O, O, O, O]),
     ("GET", "/billing/live", [U, O, O, O, O, O]),
     ("POST", "/billing/add-funds", [L, O, O, O, O, O]),
@@ -129,6 +140,15 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("GET", "/api/servers/{id}/layers", [U, N, O, O, O, O]),
     ("PUT", "/api/servers/{id}/layers", [U, N, O, F, F, O]),
     ("POST", "/api/servers/{id}/layers/back", [U, N, O, F, F, O]),
+    ("GET", "/api/servers/{id}/backups", [U, N, O, O, O, O]),
+    ("POST", "/api/servers/{id}/backup", [U, N, O, F, O, O]),
+    ("DELETE", "/api/servers/{id}/backups/{backup}", [U, N, O, F, F, O]),
+    ("GET", "/api/servers/{id}/backups/{backup}/download", [U, N, O, F, F, O]),
+    ("POST", "/api/servers/{id}/backups/{backup}/restore", [U, N, O, F, F, O]),
+    ("POST", "/api/servers/{id}/backups/{backup}/try", [U, N, O, F, O, O]),
+    ("POST", "/api/servers/{id}/undo-restore", [U, N, O, F, F, O]),
+    ("PUT", "/api/servers/{id}/schedule", [U, N, O, F, F, O]),
+    ("DELETE", "/api/servers/{id}/schedule", [U, N, O, F, F, O]),
     ("GET", "/api/servers/{id}/logs", [U, N, O, O, O, O]),
     ("GET", "/api/servers/{id}/events", [U, N, O, O, O, O]),
     ("GET", "/api/servers/{id}/stats", [U, N, O, O, O, O]),
@@ -229,6 +249,23 @@ async fn template(app: &App, owner: &Actor, admin: &Actor) -> String {
     made.id.to_string()
 }
 
+/// A backup of a server that is being made.
+async fn backup(app: &App, owner: &Actor, server: &str) -> String {
+    let server: ServerId = server.parse().expect("an id");
+    let row = app.world.server(&server).await.expect("there");
+    let seen = InstanceReport {
+        server: server.clone(),
+        seen: Seen::Asleep,
+        revision: String::new(),
+        runs: Vec::new(),
+        woken_at: None,
+        sample: None,
+    };
+    let event = Event { server: server.clone(), at: row.created_at, command: None, kind: EventKind::Exited(seen) };
+    app.world.tell(FromNode::Event(event)).await;
+    backups::make(&app.world.ctx, owner, &server).await.expect("begun").id.to_string()
+}
+
 async fn concrete(app: &App, path: &str, owner: &Actor, admin: &Actor) -> String {
     let id = if path.contains("/templates/{id}") {
         template(app, owner, admin).await
@@ -245,7 +282,8 @@ async fn concrete(app: &App, path: &str, owner: &Actor, admin: &Actor) -> String
     } else {
         "demo".to_owned()
     };
-    path.replace("{id}", &id).replace("{version}", "1").replace("{*path}", "roost.css")
+    let backup = if path.contains("{backup}") { backup(app, owner, &id).await } else { String::new() };
+    path.replace("{backup}", &backup).replace("{id}", &id).replace("{version}", "1").replace("{*path}", "roost.css")
 }
 
 #[tokio::test]

@@ -1,23 +1,28 @@
 //! A panel without web and without Docker: real domain, real database of either kind, a clock that the test moves, and a node
 //! that the test plays. [`on_both`] runs one body on SQLite and, where it is there, on PostgreSQL.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use roost::domain::{Actor, Ctx, Policy, games, nodes, servers, users};
+use futures_util::StreamExt;
+use roost::domain::{Actor, Ctx, Policy, backups, games, nodes, servers, users};
 use roost::engines::fake::FakeEngine;
-use roost::model::ids::NodeId;
+use roost::model::backups::Archived;
+use roost::model::ids::{NodeId, ServerId};
 use roost::model::nodes::{Load, Profile, Specs};
 use roost::model::servers::Server;
 use roost::model::time::{Clock, Millis};
 use roost::objects::folder::FolderStore;
+use roost::objects::{ObjectStore, Verb};
 use roost::store::Db;
-use roost::wire::agent::{FromNode, VERSION};
+use roost::wire::agent::{Action, Command, EventKind, FromNode, ToNode, UrlFor, VERSION};
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use crate::fake_node::FakeNode;
+use crate::fake_node::{FakeNode, event, report};
 
 /// A clock that stands until it is moved.
 pub struct TestClock(AtomicI64);
@@ -50,6 +55,8 @@ pub struct World {
     pub clock: Arc<TestClock>,
     pub engine: Arc<FakeEngine>,
     pub node: FakeNode,
+    /// Nodes beside that of the panel itself.
+    pub others: BTreeMap<NodeId, FakeNode>,
     pub url: String,
     objects: Arc<Objects>,
 }
@@ -86,7 +93,7 @@ impl World {
         let engine = Arc::new(FakeEngine::default());
         let ctx = Ctx::new(db, objects.store.clone(), clock.clone(), engine.clone(), policy).await.expect("the panel starts");
         nodes::introduce(&ctx, &NodeId::local(), "play.example.org").await.expect("the node is known");
-        let world = World { ctx, clock, engine, node: FakeNode::default(), url: url.to_owned(), objects };
+        let world = World { ctx, clock, engine, node: FakeNode::default(), others: BTreeMap::new(), url: url.to_owned(), objects };
         world.tell(FromNode::RegisterNode { version: VERSION, specs: specs(), profile: Profile::default() }).await;
         world.be_online().await;
         world
@@ -95,10 +102,10 @@ impl World {
     /// The process is killed and started again: memory is lost, the database and the node stay.
     pub async fn restart(&mut self) {
         self.ctx.db.close().await;
-        let node = std::mem::take(&mut self.node);
+        let (node, others) = (std::mem::take(&mut self.node), std::mem::take(&mut self.others));
         let policy = self.ctx.policy.clone();
         *self = World::over(&self.url, self.clock.clone(), policy, self.objects.clone()).await;
-        self.node = node;
+        (self.node, self.others) = (node, others);
         nodes::greet(&self.ctx, &NodeId::local()).await.expect("greeted");
     }
 
@@ -123,24 +130,139 @@ impl World {
         roost::store::servers::by_id(&self.ctx.db, id).await.expect("read")
     }
 
-    /// Lets the node do what it was told and the panel hear of it, until both are still.
+    /// Lets the nodes do what they were told and the panel hear of it, until all are still.
     pub async fn settle(&mut self) {
+        // Every test holds this future; on the heap it weighs them down less.
+        Box::pin(self.come_to_rest()).await;
+    }
+
+    async fn come_to_rest(&mut self) {
         for _ in 0..50 {
             servers::reconcile(&self.ctx, false).await.expect("reconciled");
-            let messages = self.engine.take();
-            let answers = self.node.carry_out(messages, self.clock.now());
-            if answers.is_empty() {
+            servers::moves(&self.ctx).await.expect("looked at");
+            backups::tick(&self.ctx).await.expect("looked at");
+            let mut still = true;
+            for (node, message) in self.engine.take() {
+                still &= self.carry_out(&node, message).await;
+            }
+            if still {
                 return;
             }
-            for answer in answers {
-                self.tell(answer).await;
-            }
         }
-        panic!("panel and node never come to rest");
+        panic!("panel and nodes never come to rest");
+    }
+
+    /// What one node does with one message; true: it had nothing to say.
+    async fn carry_out(&mut self, node: &NodeId, message: ToNode) -> bool {
+        if let ToNode::Command(command) = &message
+            && matches!(command.action, Action::BackupInstance { .. } | Action::RestoreInstance { .. } | Action::UndoRestore)
+        {
+            let command = command.clone();
+            self.fake(node).commands.push(command.clone());
+            let kind = self.archive(node, &command).await;
+            let lost = &mut self.fake(node).lose_answers;
+            if *lost > 0 {
+                *lost -= 1;
+                return false;
+            }
+            let said = event(&command.server, Some(&command.id), self.clock.now(), kind);
+            self.tell_from(node, said).await;
+            return false;
+        }
+        let now = self.clock.now();
+        let answers = self.fake(node).carry_out(vec![(node.clone(), message)], now);
+        let still = answers.is_empty();
+        for answer in answers {
+            self.tell_from(node, answer).await;
+        }
+        still
+    }
+
+    /// The node of the panel itself, or another one.
+    pub fn fake(&mut self, node: &NodeId) -> &mut FakeNode {
+        if *node == NodeId::local() { &mut self.node } else { self.others.entry(node.clone()).or_default() }
+    }
+
+    /// An address as the node asks for it.
+    pub async fn url(&self, node: &NodeId, of: UrlFor) -> Result<String, String> {
+        self.tell_from(node, FromNode::WantUrl { ask: 7, of }).await;
+        let answers = self.engine.take();
+        let mut urls = answers.into_iter().filter_map(|(to, message)| match message {
+            ToNode::ObjectUrl { ask: 7, url } if to == *node => Some(url),
+            _other => None,
+        });
+        urls.next_back().expect("the panel answers")
+    }
+
+    /// Makes a backup, restores one or undoes it as an agent would, with an archive of one part that holds one line.
+    async fn archive(&mut self, node: &NodeId, command: &Command) -> EventKind {
+        if let Some((reason, retryable)) = self.fake(node).archive_failures.pop() {
+            return EventKind::Failed { reason, retryable, report: None };
+        }
+        let (server, now) = (command.server.clone(), self.clock.now());
+        let data = self.fake(node).data.get(&server).cloned().unwrap_or_else(|| server.to_string());
+        match &command.action {
+            Action::BackupInstance { backup, .. } => {
+                let of = UrlFor::BackupPart { server: server.clone(), backup: backup.clone(), number: 1 };
+                let address = match self.url(node, of).await {
+                    Ok(address) => address,
+                    Err(reason) => return EventKind::Failed { reason, retryable: true, report: None },
+                };
+                let (key, query) = parts(&address);
+                let link = self.objects.store.verify(Verb::Put, key, query).expect("an address that is believed");
+                let etag = self.objects.store.receive(&link, crate::templates::body(data.as_bytes())).await.expect("taken");
+                EventKind::BackedUp(Archived {
+                    backup: backup.clone(),
+                    bytes: data.len() as u64,
+                    sha256: <[u8; 32]>::from(Sha256::digest(&data)).into(),
+                    entries: 1,
+                    unpacked: data.len() as u64,
+                    parts: vec![etag],
+                    note: None,
+                })
+            }
+            Action::RestoreInstance { backup, try_only } => {
+                let address = match self.url(node, UrlFor::Backup { server: server.clone(), backup: backup.id.clone() }).await {
+                    Ok(address) => address,
+                    Err(reason) => return EventKind::Failed { reason, retryable: false, report: None },
+                };
+                let restored = self.fetch(&address).await;
+                assert_eq!(backup.sha256, <[u8; 32]>::from(Sha256::digest(&restored)).into(), "it is what was stored");
+                let fake = self.fake(node);
+                if !try_only {
+                    fake.before.insert(server.clone(), data);
+                    fake.data.insert(server.clone(), restored);
+                }
+                restored_report(fake, &server, now)
+            }
+            Action::UndoRestore => {
+                let fake = self.fake(node);
+                let before = fake.before.insert(server.clone(), data).expect("something to undo");
+                fake.data.insert(server.clone(), before);
+                restored_report(fake, &server, now)
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The object at an address.
+    pub async fn fetch(&self, address: &str) -> String {
+        let (key, query) = parts(address);
+        let link = self.objects.store.verify(Verb::Get, key, query).expect("an address that is believed");
+        let mut download = self.objects.store.get(&link.key, 0).await.expect("it is there");
+        let mut bytes = Vec::new();
+        while let Some(piece) = download.body.next().await {
+            bytes.extend_from_slice(&piece.expect("it reads"));
+        }
+        String::from_utf8(bytes).expect("text")
     }
 
     pub async fn tell(&self, message: FromNode) {
-        nodes::receive(&self.ctx, &NodeId::local(), message).await.expect("taken in");
+        self.tell_from(&NodeId::local(), message).await;
+    }
+
+    pub async fn tell_from(&self, node: &NodeId, message: FromNode) {
+        nodes::receive(&self.ctx, node, message).await.expect("taken in");
     }
 
     /// The node is heard of, and says nothing of its servers.
@@ -153,6 +275,18 @@ impl World {
     pub async fn beat(&self) {
         self.tell(self.node.heartbeat(self.clock.now())).await;
     }
+}
+
+/// Key and query of an address of the folder of objects.
+fn parts(address: &str) -> (&str, &str) {
+    let path = address.split_once("/objects/").expect("an address of the folder").1;
+    path.split_once('?').expect("a signed address")
+}
+
+/// What a faithful agent says behind a restore: the game has been ended for it.
+fn restored_report(fake: &mut FakeNode, server: &ServerId, now: Millis) -> EventKind {
+    let instance = fake.instances.get(server).expect("it is there");
+    EventKind::Restored(report(server, instance, now))
 }
 
 /// A machine with room for all that tests make.

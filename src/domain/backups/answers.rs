@@ -81,7 +81,13 @@ async fn of_backup(ctx: &Arc<Ctx>, node: &NodeId, backup: &Backup, command: &Com
             }
             let mut archived = archived.clone();
             archived.note = archived.note.as_deref().map(cut);
-            let next = Backup { state: State::Storing, archived: Some(archived), message: "Putting its parts together".to_owned(), due_at: now, ..backup.clone() };
+            let next = Backup {
+                state: State::Storing,
+                archived: Some(archived),
+                message: "Putting its parts together".to_owned(),
+                due_at: now,
+                ..backup.clone()
+            };
             let tx = ctx.db.begin().await?;
             backups::save(&tx, backup, &next).await?;
             commands::answered(&tx, command, now).await?;
@@ -156,7 +162,13 @@ async fn told(ctx: &Ctx, restore: &Restore, outcome: &str, why: &str) -> Result<
 
 /// The address of a backup for a node on which its server stands, or of a part of one that the node was told to make; or why there is
 /// none, in words.
-pub(in crate::domain) async fn url(ctx: &Ctx, node: &NodeId, server: &ServerId, id: &BackupId, part: Option<u32>) -> Result<String, String> {
+pub(in crate::domain) async fn url(
+    ctx: &Ctx,
+    node: &NodeId,
+    server: &ServerId,
+    id: &BackupId,
+    part: Option<u32>,
+) -> Result<String, String> {
     let away = |_| "the panel's database does not answer".to_owned();
     let row = servers::by_id(&ctx.db, server).await.map_err(away)?;
     let backup = backups::by_id(&ctx.db, id).await.map_err(away)?.filter(|backup| backup.server == *server);

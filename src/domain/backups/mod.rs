@@ -31,8 +31,8 @@ use crate::objects::{ObjectError, Verb};
 use crate::store::{Db, backups, events, restores as restore_rows, schedules};
 
 pub(super) use answers::{take, url};
-pub(super) use run::hand_on;
 pub use restores::{restore, undo};
+pub(super) use run::hand_on;
 pub use run::tick;
 pub use times::{KEEP_MAX, Plan, ZONES_SHOWN, remove_schedule, set_schedule, times, zones};
 
@@ -161,7 +161,9 @@ pub async fn download(ctx: &Ctx, actor: &Actor, id: &ServerId, backup: &BackupId
 
 fn unusable(error: &ObjectError) -> Refusal {
     Refusal::Conflict(match error {
-        ObjectError::Missing(_) => "Its archive is no longer in the object store: somebody has removed it there. Delete this backup.".to_owned(),
+        ObjectError::Missing(_) => {
+            "Its archive is no longer in the object store: somebody has removed it there. Delete this backup.".to_owned()
+        }
         other => format!("The backup cannot be reached now: {other}."),
     })
 }

@@ -43,7 +43,14 @@ async fn free(ctx: &Ctx, server: &Server) -> Result<(), Refusal> {
     Ok(())
 }
 
-async fn begin(ctx: &Arc<Ctx>, actor: &Actor, server: &Server, kind: RestoreKind, backup: Option<&BackupId>, action: Action) -> Result<(), Refusal> {
+async fn begin(
+    ctx: &Arc<Ctx>,
+    actor: &Actor,
+    server: &Server,
+    kind: RestoreKind,
+    backup: Option<&BackupId>,
+    action: Action,
+) -> Result<(), Refusal> {
     let now = ctx.clock.now();
     let id = CommandId::from_random(&Ctx::random::<16>());
     let restore = Restore {

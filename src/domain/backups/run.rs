@@ -43,10 +43,18 @@ pub async fn tick(ctx: &Arc<Ctx>) -> Result<u64, Refusal> {
         match done {
             // Somebody was faster: another panel, or the node's answer.
             Ok(()) | Err(Refusal::Store(StoreError::Stale) | Refusal::NotFound) => {}
-            Err(error) => tracing::warn!(backup = %backup.id, error = &error as &dyn std::error::Error, "this backup has to wait for the next look"),
+            Err(error) => {
+                tracing::warn!(backup = %backup.id, error = &error as &dyn std::error::Error, "this backup has to wait for the next look");
+            }
         }
     }
-    restores::give_up(&ctx.db, now - RESTORE_PATIENCE, "Its node did not answer for six hours. See whether it is online, then try again.", now).await?;
+    restores::give_up(
+        &ctx.db,
+        now - RESTORE_PATIENCE,
+        "Its node did not answer for six hours. See whether it is online, then try again.",
+        now,
+    )
+    .await?;
     empty_trash(ctx, now).await?;
     Ok(looked)
 }

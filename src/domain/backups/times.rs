@@ -78,7 +78,8 @@ pub fn times(schedule: &Schedule, now: Millis, count: usize) -> Vec<Millis> {
 
 /// Names of time zones, in their order.
 pub fn zones() -> Vec<String> {
-    let mut zones: Vec<String> = jiff::tz::db().available().map(|name| name.to_string()).filter(|name| name.contains('/') || name == "UTC").collect();
+    let mut zones: Vec<String> =
+        jiff::tz::db().available().map(|name| name.to_string()).filter(|name| name.contains('/') || name == "UTC").collect();
     zones.sort();
     zones.dedup();
     zones.truncate(ZONES_SHOWN);

@@ -112,7 +112,9 @@ pub async fn greet(ctx: &Ctx, node: &NodeId) -> Result<(), Refusal> {
     }
     // What has left it for another node stays until it has arrived there.
     let leaving = servers::pending(&ctx.db, "", BATCH).await?.into_iter();
-    all.extend(leaving.filter(|server| matches!(&server.pending, Some(Pending::Arriving { from, .. }) if from == node)).map(|server| server.id));
+    all.extend(
+        leaving.filter(|server| matches!(&server.pending, Some(Pending::Arriving { from, .. }) if from == node)).map(|server| server.id),
+    );
     let welcome = ToNode::Welcome { version: VERSION, panel: ctx.panel.clone(), servers: all };
     if ctx.engine.deliver(node, welcome).is_err() {
         return Ok(());

@@ -18,17 +18,12 @@ pub(super) async fn choose(ctx: &Ctx, tx: &Tx, node: &Node, game: &Game, before:
     let chosen = if fits {
         before.to_vec()
     } else {
-        let first = first_free(&taken, (low, high), numbers.len()).ok_or_else(|| {
-            Refusal::Conflict("All public ports are given out. Whoever runs this panel can widen the range.".to_owned())
-        })?;
+        let first = first_free(&taken, (low, high), numbers.len())
+            .ok_or_else(|| Refusal::Conflict("All public ports are given out. Whoever runs this panel can widen the range.".to_owned()))?;
         let public =
             |inside: u16| numbers.iter().zip(first..).find(|((number, _), _)| *number == inside).map_or(first, |(_, public)| public);
-        let port = |port: &GamePort| PublicPort {
-            name: port.name.clone(),
-            public: public(port.port),
-            inside: port.port,
-            protocol: port.protocol,
-        };
+        let port =
+            |port: &GamePort| PublicPort { name: port.name.clone(), public: public(port.port), inside: port.port, protocol: port.protocol };
         game.ports.iter().map(port).collect()
     };
     let pool = if node.net.subnets == 0 { ctx.policy.subnets } else { node.net.subnets };

@@ -119,15 +119,14 @@ async fn change(
     }
 }
 
-/// Its layers change: first the data are written down, where there are any. Until that backup is there, it stands on those before.
+/// Its layers change: first the data are written down, where there are any. Until that backup is there, it stands on those before. One
+/// that waits for such a backup already needs no other.
 async fn backed_up(ctx: &Arc<Ctx>, actor: &Actor, server: &Server) -> Result<Option<Backup>, Refusal> {
     match &server.pending {
-        Some(Pending::Layers { .. }) => {
-            return Err(Refusal::Conflict("Its layers are changing already, as soon as the backup before that is there.".to_owned()));
-        }
         Some(Pending::Leaving { .. } | Pending::Arriving { .. }) => {
             return Err(Refusal::Conflict("It is moving to another machine. Try again when it has arrived.".to_owned()));
         }
+        Some(Pending::Layers { .. }) => return Ok(None),
         None if backups::has_no_data(server) => return Ok(None),
         None => {}
     }
@@ -136,20 +135,28 @@ async fn backed_up(ctx: &Arc<Ctx>, actor: &Actor, server: &Server) -> Result<Opt
     Ok(Some(backup))
 }
 
-/// Does the change, behind the backup where there is one.
+/// Puts other layers into the row, behind the backup where there is one.
+fn replace(server: &mut Server, layers: &[LayerRef], backup: Option<&Backup>) {
+    if matches!(server.pending, Some(Pending::Layers { .. })) {
+        // It still stands on those before.
+        layers.clone_into(&mut server.layers);
+        if server.layers == server.layers_before {
+            server.pending = None;
+        }
+        return;
+    }
+    server.layers_before = std::mem::replace(&mut server.layers, layers.to_vec());
+    server.pending = backup.map(|backup| Pending::Layers { backup: backup.id.clone() });
+}
+
 async fn change_behind(
     ctx: &Arc<Ctx>,
     id: &ServerId,
     cause: &Cause,
     backup: Option<Backup>,
-    work: impl Fn(&mut Server) -> Result<(), Refusal>,
+    work: impl Fn(&mut Server, Option<&Backup>) -> Result<(), Refusal>,
 ) -> Result<Server, Refusal> {
-    let changed = change(ctx, id, cause, |server| {
-        work(server)?;
-        server.pending = backup.as_ref().map(|backup| Pending::Layers { backup: backup.id.clone() }).or(server.pending.take());
-        Ok(())
-    })
-    .await;
+    let changed = change(ctx, id, cause, |server| work(server, backup.as_ref())).await;
     if let (Err(_), Some(backup)) = (&changed, &backup) {
         rows::delete(&ctx.db, &backup.id).await?;
     }
@@ -172,13 +179,13 @@ pub async fn set_layers(
     let layers = read(ctx, &server, choices, variables).await?;
     let backup = if server.layers == layers { None } else { backed_up(ctx, actor, &server).await? };
     let cause = Cause::new(actor.user.email.clone(), "");
-    change_behind(ctx, id, &cause, backup, |server| {
+    change_behind(ctx, id, &cause, backup, |server, backup| {
         let variables = variables.unwrap_or(&server.variables).clone();
         if server.layers == layers && server.variables == variables {
             return Err(Refusal::Conflict("It has these layers and variables already; nothing has been changed.".to_owned()));
         }
         if server.layers != layers {
-            server.layers_before = std::mem::replace(&mut server.layers, layers.clone());
+            replace(server, &layers, backup);
         }
         server.variables = variables;
         Ok(())
@@ -197,11 +204,18 @@ pub async fn layers_back(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId) -> Result
     }
     let backup = backed_up(ctx, actor, &server).await?;
     let cause = Cause::new(actor.user.email.clone(), "Gone back.");
-    change_behind(ctx, id, &cause, backup, |server| {
+    change_behind(ctx, id, &cause, backup, |server, backup| {
         if server.layers_before.is_empty() {
             return Err(Refusal::Conflict(NO_WAY_BACK.to_owned()));
         }
-        std::mem::swap(&mut server.layers, &mut server.layers_before);
+        if matches!(server.pending, Some(Pending::Layers { .. })) {
+            // What was to come is called off.
+            std::mem::swap(&mut server.layers, &mut server.layers_before);
+            server.pending = None;
+        } else {
+            let before = server.layers_before.clone();
+            replace(server, &before, backup);
+        }
         Ok(())
     })
     .await

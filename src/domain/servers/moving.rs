@@ -45,7 +45,9 @@ pub async fn moves(ctx: &Arc<Ctx>) -> Result<(), Refusal> {
         for server in batch {
             match go_on(ctx, &server, emptied(&server.node)).await {
                 Ok(()) | Err(Refusal::NotFound | Refusal::Store(StoreError::Stale)) => {}
-                Err(error) => tracing::warn!(server = %server.id, error = &error as &dyn std::error::Error, "a move has to wait for the next look"),
+                Err(error) => {
+                    tracing::warn!(server = %server.id, error = &error as &dyn std::error::Error, "a move has to wait for the next look");
+                }
             }
         }
     }
@@ -71,15 +73,21 @@ async fn go_on(ctx: &Arc<Ctx>, server: &Server, emptied: bool) -> Result<(), Ref
             })
             .await
         }
-        Some(Pending::Leaving { backup: None, since }) if rests(server) && confirmed(ctx, server).await? => leave(ctx, server, *since).await,
-        Some(Pending::Leaving { backup: Some(id), .. }) | Some(Pending::Layers { backup: id }) => match backups::by_id(&ctx.db, id).await? {
-            // What hangs on it was cut off by a kill.
-            Some(backup) if backup.state == State::Done => backup_done(ctx, &backup).await,
-            Some(backup) if backup.state == State::Failed => backup_failed(ctx, &backup, &backup.message).await,
-            Some(_) => Ok(()),
-            None => let_go(ctx, &server.id, id, "Its backup was deleted.").await,
-        },
-        Some(Pending::Arriving { from, .. }) if server.seen != Seen::Gone && confirmed(ctx, server).await? => arrived(ctx, server, from).await,
+        Some(Pending::Leaving { backup: None, since }) if rests(server) && confirmed(ctx, server).await? => {
+            leave(ctx, server, *since).await
+        }
+        Some(Pending::Leaving { backup: Some(id), .. } | Pending::Layers { backup: id }) => {
+            match backups::by_id(&ctx.db, id).await? {
+                // What hangs on it was cut off by a kill.
+                Some(backup) if backup.state == State::Done => backup_done(ctx, &backup).await,
+                Some(backup) if backup.state == State::Failed => backup_failed(ctx, &backup, &backup.message).await,
+                Some(_) => Ok(()),
+                None => let_go(ctx, &server.id, id, "Its backup was deleted.").await,
+            }
+        }
+        Some(Pending::Arriving { from, .. }) if server.seen != Seen::Gone && confirmed(ctx, server).await? => {
+            arrived(ctx, server, from).await
+        }
         Some(Pending::Leaving { .. } | Pending::Arriving { .. }) | None => Ok(()),
     }
 }
@@ -100,7 +108,12 @@ async fn confirmed(ctx: &Ctx, server: &Server) -> Result<bool, Refusal> {
 }
 
 /// Changes what is pending, if it is what the caller thinks.
-async fn set(ctx: &Arc<Ctx>, id: &ServerId, why: &str, change: impl Fn(&Option<Pending>) -> Option<Option<Pending>>) -> Result<(), Refusal> {
+async fn set(
+    ctx: &Arc<Ctx>,
+    id: &ServerId,
+    why: &str,
+    change: impl Fn(&Option<Pending>) -> Option<Option<Pending>>,
+) -> Result<(), Refusal> {
     let cause = Cause::new("the panel", why);
     let changed = update(ctx, id, &cause, |server, _| {
         if let Some(next) = change(&server.pending) {
@@ -323,6 +336,7 @@ pub(in crate::domain) async fn emptying(ctx: &Ctx, node: &Node, here: &[Server])
         }
     }
     let pending = servers::pending(&ctx.db, "", BATCH).await?;
-    told.arriving = pending.iter().filter(|server| matches!(&server.pending, Some(Pending::Arriving { from, .. }) if *from == node.id)).count();
+    told.arriving =
+        pending.iter().filter(|server| matches!(&server.pending, Some(Pending::Arriving { from, .. }) if *from == node.id)).count();
     Ok(Some(told))
 }

@@ -258,10 +258,10 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
 
 fn pending_word(before: Option<&Pending>, after: Option<&Pending>) -> &'static str {
     match (before, after) {
-        (_, Some(Pending::Layers { .. })) => "layers wait",
+        (_, Some(Pending::Layers { .. })) => "change waits",
         (_, Some(Pending::Leaving { .. })) => "move begun",
         (_, Some(Pending::Arriving { .. })) => "move",
-        (Some(Pending::Layers { .. }), None) => "layers go on",
+        (Some(Pending::Layers { .. }), None) => "change goes on",
         (Some(Pending::Leaving { .. } | Pending::Arriving { .. }) | None, None) => "move ended",
     }
 }

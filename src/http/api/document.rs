@@ -8,7 +8,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::shapes::ProblemShape;
-use super::{accounts, billing, games, layers, nodes, servers, templates};
+use super::{accounts, backups, billing, games, layers, nodes, servers, templates};
 use crate::http::live::console;
 use crate::http::routes::{auth, doors};
 
@@ -36,6 +36,15 @@ use crate::http::routes::{auth, doors};
         layers::one,
         layers::set,
         layers::back,
+        backups::list,
+        backups::make,
+        backups::delete,
+        backups::download,
+        backups::restore,
+        backups::try_out,
+        backups::undo,
+        backups::set_schedule,
+        backups::end_schedule,
         servers::logs,
         servers::events,
         servers::stats,

@@ -172,7 +172,7 @@ pub(super) async fn set(State(web): State<Web>, caller: Caller, Named(id): Named
 pub(super) async fn back(State(web): State<Web>, caller: Caller, Named(id): Named<ServerId>, once: Once) -> Answer {
     let (site, actor) = (web.clone(), caller.actor().clone());
     let work = async move {
-        let server = servers::layers_back(&site.ctx, &actor, &id).await?;
+        let server = Box::pin(servers::layers_back(&site.ctx, &actor, &id)).await?;
         Reply::json(StatusCode::OK, &shape(&site, &server, None).await?)
     };
     once.run(&web, caller.actor(), b"", work).await

@@ -3,6 +3,7 @@
 //! [`document`] is generated from the handlers; a test holds it against the router, so that no route goes undescribed.
 
 mod accounts;
+mod backups;
 mod billing;
 mod document;
 mod games;
@@ -37,6 +38,15 @@ pub(in crate::http) fn table(table: Table) -> Table {
         .get("/api/servers/{id}/layers", layers::one)
         .put("/api/servers/{id}/layers", layers::set)
         .post("/api/servers/{id}/layers/back", layers::back)
+        .get("/api/servers/{id}/backups", backups::list)
+        .post("/api/servers/{id}/backup", backups::make)
+        .delete("/api/servers/{id}/backups/{backup}", backups::delete)
+        .get("/api/servers/{id}/backups/{backup}/download", backups::download)
+        .post("/api/servers/{id}/backups/{backup}/restore", backups::restore)
+        .post("/api/servers/{id}/backups/{backup}/try", backups::try_out)
+        .post("/api/servers/{id}/undo-restore", backups::undo)
+        .put("/api/servers/{id}/schedule", backups::set_schedule)
+        .delete("/api/servers/{id}/schedule", backups::end_schedule)
         .get("/api/servers/{id}/logs", servers::logs)
         .get("/api/servers/{id}/events", servers::events)
         .get("/api/servers/{id}/stats", servers::stats)

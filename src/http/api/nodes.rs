@@ -82,11 +82,11 @@ pub(super) async fn make_token(State(web): State<Web>, caller: Caller, typed: Ty
 #[derive(serde::Deserialize, utoipa::ToSchema)]
 #[allow(dead_code, reason = "describes what a body may hold")]
 pub(super) struct Drain {
-    /// True: no new servers come. Those that live there stay, and wake and sleep as before.
+    /// True: no new servers come. Those that live there move to others, each when it next rests.
     on: bool,
 }
 
-/// Says whether a machine takes no new servers. Those that live there stay, and wake and sleep as before.
+/// Says whether a machine takes no new servers. Those that live there move to others, each when it next rests.
 #[utoipa::path(
     post, path = "/api/nodes/{id}/drain", tag = "nodes", params(("id" = String, Path)), request_body = Drain,
     responses(

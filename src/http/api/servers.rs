@@ -26,7 +26,7 @@ const TAIL: usize = 100;
 /// Longest id of an entry of a history.
 const EVENT_ID_MAX: usize = 64;
 
-async fn shape(web: &Web, server: &Server) -> Result<ServerShape, Problem> {
+pub(super) async fn shape(web: &Web, server: &Server) -> Result<ServerShape, Problem> {
     let node = nodes::of_server(&web.ctx, server).await?;
     let games = web.ctx.games();
     Ok(ServerShape::of(server, games.game(&server.game).map(|game| &**game), Some(&node), web.ctx.clock.now()))

@@ -3,6 +3,7 @@
 //! Each socket holds one place of its account, asks again whether it may go on whenever rights have changed and every minute,
 //! sends at most [`UPDATES_PER_SECOND`] updates, and ends when its reader stops reading or the panel stops.
 
+pub mod backups;
 pub mod billing;
 pub mod console;
 pub mod dashboard;

@@ -52,6 +52,11 @@ impl Moment {
         Moment { at, now: at, form: Form::Full }
     }
 
+    /// Only the words, for places where no element can stand.
+    pub fn plain(&self) -> String {
+        OffsetDateTime::from_unix_timestamp(self.at.0.div_euclid(SECOND)).map(|date| self.words(date)).unwrap_or_default()
+    }
+
     /// The moment itself.
     pub fn at(&self) -> Millis {
         self.at

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::create::{cores, mebibytes};
 use super::moments::Moment;
 use super::nodes::Bar;
-use crate::domain::servers::{Placement, Promises};
+use crate::domain::servers::{Emptying, Placement, Promises};
 use crate::model::ids::ServerId;
 use crate::model::nodes::Node;
 use crate::model::time::Millis;
@@ -42,6 +42,31 @@ impl PlacementRow {
     }
 }
 
+/// How far the emptying of a machine is.
+fn told(emptying: &Emptying) -> Vec<String> {
+    let count = |n: usize| if n == 1 { "1 server".to_owned() } else { format!("{n} servers") };
+    let mut told = vec![match emptying.left {
+        0 => "No server lives here any more.".to_owned(),
+        left => format!("{} still here.", count(left)),
+    }];
+    if emptying.leaving > 0 {
+        told.push(format!("{} leaving right now: the data are written down to travel.", count(emptying.leaving)));
+    }
+    if emptying.awake > 0 {
+        told.push(format!("{} awake or being worked on: each leaves when it next rests.", count(emptying.awake)));
+    }
+    if let Some((stuck, why)) = &emptying.stuck {
+        told.push(format!("{} cannot leave for now. {why}", count(*stuck)));
+    }
+    if emptying.arriving > 0 {
+        told.push(format!(
+            "{} on the way: what this node has of it stays until its new node has all of it, for a stopped one until it is started.",
+            count(emptying.arriving)
+        ));
+    }
+    told
+}
+
 /// What is promised of a machine, and whether more may be.
 #[derive(Debug, Clone)]
 pub struct Promised {
@@ -51,13 +76,15 @@ pub struct Promised {
     pub closed: Option<String>,
     /// It has been told to take none.
     pub draining: bool,
+    /// How far its emptying is, one sentence each.
+    pub emptying: Vec<String>,
     /// Whoever looks may tell it.
     pub may_drive: bool,
 }
 
 impl Promised {
     /// From what was counted.
-    pub fn of(node: &Node, promises: &Promises, may_drive: bool) -> Promised {
+    pub fn of(node: &Node, promises: &Promises, emptying: Option<&Emptying>, may_drive: bool) -> Promised {
         let small = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
         let (has, most) = (promises.promised, promises.most);
         let places = match promises.places {
@@ -72,6 +99,6 @@ impl Promised {
         ];
         let closed =
             promises.closed.as_ref().filter(|_| !node.draining).map(|why| format!("{} {}.", node.called(), why.trim_end_matches('.')));
-        Promised { bars, closed, draining: node.draining, may_drive }
+        Promised { bars, closed, draining: node.draining, emptying: emptying.map(told).unwrap_or_default(), may_drive }
     }
 }

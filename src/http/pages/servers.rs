@@ -3,6 +3,7 @@
 use askama::Template;
 use askama_web::WebTemplate;
 
+use super::backups::BackupsPart;
 use super::create::{AutoSleep, ByField, ENV_PREFIX, env_fields, idle_field, name_field};
 use super::fields::Field;
 use super::layers::StandingRow;
@@ -30,6 +31,8 @@ pub struct ServerPage {
     pub events: EventRows,
     /// What it is laid out of; none: nothing, and there is nothing to choose from.
     pub layers: Option<LayersPart>,
+    /// Its backups.
+    pub backups: BackupsPart,
     /// For whoever may change it.
     pub settings: Option<SettingsForm>,
     /// For whoever may delete it.

@@ -34,8 +34,29 @@ fn said(what: &str) -> (&'static str, Cow<'static, str>) {
         Some(phase) => plain(became(phase)),
         None if what == "note" => ("dot", "".into()),
         None if what == "restart" => ("again", "Asked to restart.".into()),
-        None => ("dot", "Changed.".into()),
+        None if what.ends_with(" failed") => ("alert", sentence(what)),
+        None => match DATA.iter().find(|(begins, _)| what.starts_with(begins)) {
+            Some((_, sign)) => (sign, sentence(what)),
+            None => ("dot", "Changed.".into()),
+        },
     }
+}
+
+/// What happened to its data, by how it begins, and its sign.
+const DATA: [(&str, &str); 7] = [
+    ("backup ", "copy"),
+    ("restore ", "again"),
+    ("try of ", "check"),
+    ("undo of ", "again"),
+    ("schedule ", "copy"),
+    ("move", "up"),
+    ("change ", "layers"),
+];
+
+fn sentence(what: &str) -> Cow<'static, str> {
+    let mut chars = what.chars();
+    let first = chars.next().map(|c| c.to_uppercase().to_string()).unwrap_or_default();
+    format!("{first}{}.", chars.as_str()).into()
 }
 
 fn asked(wanted: Wanted) -> (&'static str, &'static str) {

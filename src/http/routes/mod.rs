@@ -5,6 +5,7 @@
 mod account;
 mod admin;
 pub(in crate::http) mod auth;
+pub(in crate::http) mod backups;
 pub(in crate::http) mod billing;
 pub(in crate::http) mod create;
 pub(in crate::http) mod dashboard;
@@ -102,6 +103,14 @@ pub(in crate::http) fn table() -> Table {
         .get("/servers/{id}/logs", servers::logs)
         .get("/servers/{id}/layers", layers::page)
         .post("/servers/{id}/layers", layers::take)
+        .get("/servers/{id}/backups", backups::page)
+        .post("/servers/{id}/backup", backups::make)
+        .get("/servers/{id}/backups/{backup}/download", backups::download)
+        .post("/servers/{id}/backups/{backup}/restore", backups::restore)
+        .post("/servers/{id}/backups/{backup}/try", backups::try_out)
+        .post("/servers/{id}/backups/{backup}/delete", backups::delete)
+        .post("/servers/{id}/undo-restore", backups::undo)
+        .post("/servers/{id}/schedule", backups::schedule)
         .get("/billing", billing::page)
         .post("/billing/add-funds", billing::add_funds)
         .post("/billing/grant", billing::grant)
@@ -135,6 +144,7 @@ pub(in crate::http) fn table() -> Table {
         .post("/nodes/{id}/remove", nodes::remove)
         .get("/metrics", status::metrics);
     let sockets = pages
+        .get("/servers/{id}/backups/live", live::backups::open)
         .get("/billing/live", live::billing::open)
         .get("/dashboard/live", live::dashboard::open)
         .get("/nodes/live", live::nodes::open)

@@ -65,13 +65,14 @@ async fn whole(web: &Web, signed_in: &SignedIn, id: &NodeId, refused: RefusedFor
     };
     let may = signed_in.actor().may_at_all(Right::ManageNodes);
     let layout = signed_in.layout(web).await?;
+    let emptying = nodes::emptying(&web.ctx, &node, &servers).await?;
     Ok(NodePage {
         layout: Layout { path: format!("/nodes/{id}"), ..layout },
         node: NodeRow::of(&node, servers.len(), awake, now),
         warnings: warnings(&node, &all, VERSION, now),
         facts: NodePage::facts(&node),
         until: NodePage::until(&node, now),
-        promised: Promised::of(&node, &promises, signed_in.actor().may_at_all(Right::DriveNodes)),
+        promised: Promised::of(&node, &promises, emptying.as_ref(), signed_in.actor().may_at_all(Right::DriveNodes)),
         manage: may.then(|| ManageNode::of(&node, servers.len(), refused.as_ref())).flatten(),
         cache: NodeCache::of(&node, signed_in.actor().may_at_all(Right::DriveNodes), now),
         servers: servers.iter().map(line).collect(),

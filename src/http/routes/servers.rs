@@ -5,7 +5,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 
 use super::create::by_field;
-use super::{history, layers};
+use super::{backups, history, layers};
 use crate::domain::servers::Changes;
 use crate::domain::{Actor, Fields, Refusal, billing, logs, nodes, servers};
 use crate::http::Web;
@@ -76,7 +76,8 @@ pub(in crate::http) async fn parts(web: &Web, actor: &Actor, id: &ServerId) -> R
 
 fn loses(server: &Server, plan: Option<&Plan>) -> Vec<String> {
     let storage = plan.map(|plan| format!(", up to {}", mebibytes(plan.storage_mib))).unwrap_or_default();
-    let mut loses = vec![format!("everything that its players have built{storage}"), "its settings and its log".to_owned()];
+    let mut loses =
+        vec![format!("everything that its players have built{storage}"), "its backups".to_owned(), "its settings and its log".to_owned()];
     if let Some(port) = server.ports.first() {
         loses.push(format!("its address: port {} goes to somebody else", port.public));
     }
@@ -99,6 +100,7 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
     let (typed, error) = refused.delete.map_or(("", None), |(typed, error)| (typed, Some(error)));
     let plan = parts.game.as_ref().map(|(_, plan)| plan);
     let layers = layers::part(web, &parts.server, parts.layers_wait, may(Right::ChangeServer)).await?;
+    let backups = backups::part(web, actor, id).await?;
     let delete = may(Right::DeleteServer).then(|| DeleteForm::of(loses(&parts.server, plan), typed, error));
     Ok(ServerPage {
         layout: Layout { notice: refused.notice.or(layout.notice), path: format!("/servers/{id}"), ..layout },
@@ -108,6 +110,7 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
         stats: parts.stats,
         events: parts.events,
         layers,
+        backups,
         settings,
         delete,
     })

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use super::{HOSTILE, LONG, NOW, PICTURES, RIGHT_TO_LEFT, nodes, staff};
 use crate::domain::figures::{Overview, Totals};
 use crate::domain::games::Catalogue;
-use crate::domain::servers::{Line, Lines, Placement, Promises, Question, Sort};
+use crate::domain::servers::{Emptying, Line, Lines, Placement, Promises, Question, Sort};
 use crate::http::pages::admin::AdminPage;
 use crate::http::pages::placing::{PlacementRow, Promised};
 use crate::http::pages::server_lists::AllServersPage;
@@ -156,5 +156,7 @@ pub(super) fn promised(node: &Node) -> Promised {
         places: node.slots,
         closed: node.load.trouble.as_ref().map(|trouble| format!("is in trouble: {trouble}")),
     };
-    Promised::of(node, &promises, node.id == NodeId::local() || node.draining)
+    let emptying =
+        Emptying { left: 4, leaving: 1, awake: 2, stuck: Some((1, format!("No node fits: {HOSTILE} is offline."))), arriving: 1 };
+    Promised::of(node, &promises, node.draining.then_some(&emptying), node.id == NodeId::local() || node.draining)
 }

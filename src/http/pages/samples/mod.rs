@@ -3,6 +3,7 @@
 //! `tests/it/pages.rs` renders them all and checks the HTML; they are also what the pages are looked at with.
 
 mod admin;
+mod backups;
 mod layers;
 mod nodes;
 mod servers;
@@ -14,6 +15,7 @@ use askama::Template;
 use super::account::AccountPage;
 use super::admin::AdminPage;
 use super::auth::{LandingPage, LoginPage, RegisterPage};
+use super::backups::BackupsPage;
 use super::billing::BillingPage;
 use super::create::CreatePage;
 use super::dashboard::Dashboard;
@@ -62,6 +64,7 @@ pub fn all() -> askama::Result<Vec<Sample>> {
     render(&mut samples, "server", ServerPage::samples())?;
     render(&mut samples, "logs", LogPage::samples())?;
     render(&mut samples, "layers", LayersPage::samples())?;
+    render(&mut samples, "backups", BackupsPage::samples())?;
     render(&mut samples, "billing", BillingPage::samples())?;
     render(&mut samples, "account", AccountPage::samples())?;
     render(&mut samples, "admin", AdminPage::samples())?;

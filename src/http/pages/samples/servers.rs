@@ -1,12 +1,14 @@
 //! Samples of the pages about servers.
 
 use super::{HOSTILE, LONG, NOW, PICTURES, RIGHT_TO_LEFT, frame, layers, staff};
+use crate::http::pages::backups::{BackupRow, BackupsPart};
 use crate::http::pages::create::{ByField, CreateForm, CreatePage, GameChoice};
 use crate::http::pages::dashboard::{Dashboard, ServerCard, Summary};
 use crate::http::pages::layout::Notice;
 use crate::http::pages::live::{EventRow, EventRows, LogLines, ServerHead, ServerStats};
 use crate::http::pages::moments::Moment;
 use crate::http::pages::servers::{DeleteForm, LayersPart, LogPage, ServerPage, SettingsForm};
+use crate::model::backups::{Reason, State};
 use crate::model::games::{EnvRule, EnvVar, Game, GamePort, Plan, Protocol, Ready, Stop};
 use crate::model::idleness::{Quiet, Rules, Sample};
 use crate::model::ids::UserId;
@@ -338,6 +340,11 @@ impl ServerPage {
                 waits: Some(Moment::relative(NOW - MINUTE, NOW)),
                 may_change: true,
             }),
+            backups: BackupsPart {
+                last: super::backups::backup(2, Reason::Schedule, State::Done, MINUTE).map(|backup| BackupRow::of(&backup, NOW)),
+                count: 3,
+                next: (server.life.phase == Phase::Running).then(|| Moment::relative(NOW + HOUR, NOW)),
+            },
             settings: Some(SettingsForm::of(server, &game, None, &ByField::new())),
             delete: Some(DeleteForm::of(loses.map(str::to_owned).to_vec(), "", None)),
         })
@@ -359,6 +366,7 @@ impl ServerPage {
         page.head.actions.clear();
         page.head.last_seen = Some(Moment::relative(NOW - 4 * MINUTE, NOW));
         page.layers = Some(LayersPart { rows: vec![], waits: None, may_change: false });
+        page.backups = BackupsPart { last: None, count: 0, next: None };
         (page.settings, page.delete, page.may_type) = (None, None, false);
         Some(page)
     }
