@@ -11,6 +11,7 @@ use super::logs::LogHub;
 use super::nodes::LastReport;
 use super::passwords::Hasher;
 use super::recent::Recent;
+use super::servers::Looks;
 use crate::engines::Engine;
 use crate::model::idleness::Rules;
 use crate::model::ids::{NodeId, PanelId, ServerId, UserId};
@@ -161,6 +162,8 @@ pub struct Ctx {
     pub hasher: Hasher,
     /// What each server's node said last, so that only changes are written. May be lost.
     pub(super) reports: Mutex<HashMap<ServerId, LastReport>>,
+    /// What nodes were asked about layers. May be lost.
+    pub(super) looks: Looks,
     /// The nodes as they were read last, for the addresses on every page. May be lost.
     pub(super) nodes: Recent<(), Arc<Vec<Node>>>,
     /// Servers of somebody, as they were read last. May be lost.
@@ -194,6 +197,7 @@ impl Ctx {
             limits: Limits::default(),
             hasher: Hasher::default(),
             reports: Mutex::default(),
+            looks: Looks::default(),
             nodes: Recent::default(),
             servers: Recent::default(),
         }))

@@ -38,6 +38,8 @@ pub struct FakeNode {
     pub data: BTreeMap<ServerId, String>,
     /// The same from before the last restore.
     pub before: BTreeMap<ServerId, String>,
+    /// What would give way to any other layers.
+    pub own_files: Vec<String>,
     /// Fail the next so many backups and restores with this, worth another try or not.
     pub archive_failures: Vec<(String, bool)>,
 }

@@ -4,11 +4,11 @@ use fantoccini::Locator;
 use reqwest::{Method, StatusCode};
 use roost::domain::templates::{self, Choice};
 use roost::domain::{Actor, Refusal, servers};
-use roost::model::ids::ServerId;
-use roost::model::layers::LAYERS_MAX;
+use roost::model::ids::{NodeId, ServerId};
+use roost::model::layers::{LAYERS_MAX, LayerRef};
 use roost::model::templates::Template;
 use roost::model::time::SECOND;
-use roost::wire::agent::Action;
+use roost::wire::agent::{Action, FromNode, ToNode, UrlFor};
 use roost::wire::spec::InstanceSpec;
 use serde_json::{Value, json};
 
@@ -280,7 +280,7 @@ async fn layers_are_read_compared_changed_and_changed_back_by_json() {
         let preview = &looked.json()["preview"];
         assert_eq!(preview["layers"], json!([{"template": "base", "version": "2"}, {"template": "map", "version": "7"}]));
         assert_eq!(preview["changes"][0], json!({"path": "motd", "what": "replaced"}));
-        assert_eq!((&preview["more"], &preview["missing"], &preview["own_files"]), (&json!(0), &json!([]), &json!([])));
+        assert_eq!((&preview["more"], &preview["missing"], &preview["own_files"]), (&json!(0), &json!([]), &Value::Null));
         assert_eq!(ada.get(&path).await.json(), read, "looking changes nothing");
 
         let taken = put(json!({"layers": [{"template": "map"}, {"template": "base", "version": "1"}]})).await.json();
@@ -400,9 +400,59 @@ async fn rows_move_go_and_come_by_keyboard_and_say_so() {
         press(&window, "[data-layers] li:nth-child(1) [data-move=down]").await;
         window.click("#choose button[name=preview]").await;
         window.sees("#preview", "in another order", SOON).await;
-        window.click("#preview button").await;
+        window.click("#take button").await;
         window.sees(".notice", "It counts from the server’s next start.", SOON).await;
         assert_eq!(layers(&app, &id).await, ["base@2", "map@7"]);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn own_files_that_would_give_way_are_asked_of_the_node_before_anything_is_done() {
+    on_site("own_files_that_would_give_way_are_asked_of_the_node_before_anything_is_done", |mut app| async move {
+        let ada = app.player("ada@example.org").await;
+        let (admin, base, map) = shelf(&app).await;
+        let id = create(&mut app, &ada, &[("layer.0", "base@1")]).await;
+        second(&app, &admin, &base).await;
+        app.world.node.own_files = vec!["motd".to_owned(), "<b>\u{7}world".to_owned()];
+        let path = format!("/servers/{id}/layers");
+        let look = [("layer.0", "base@2"), ("preview", "1")];
+        let before = ada.post(&path, &look).await;
+        before.shows("Its node is being asked.");
+        before.shows("hx-trigger=\"load delay:1s\"");
+
+        let local = NodeId::local();
+        let asked = app.world.engine.take();
+        assert!(asked.iter().any(|(_, message)| matches!(message, ToNode::LookAtLayers { .. })), "{asked:?}");
+        let Some(ToNode::LookAtLayers { ask, layers, .. }) =
+            asked.into_iter().map(|(_, message)| message).find(|message| matches!(message, ToNode::LookAtLayers { .. }))
+        else {
+            panic!("not asked");
+        };
+        assert_eq!(layers[0].version.to_string(), "2");
+        // While it looks, the node may fetch the layer that none of its servers stands on yet, and no other.
+        let layer = layers[0].clone();
+        let other = LayerRef { template: map.id.clone(), version: "7".parse().unwrap(), ..layer.clone() };
+        assert!(app.world.url(&local, UrlFor::Layer { layer: layer.clone() }).await.is_ok());
+        assert!(app.world.url(&local, UrlFor::Layer { layer: other }).await.is_err());
+        let files = app.world.node.own_files.clone();
+        app.world.tell_from(&"other".parse().unwrap(), FromNode::LayersLook { ask, own_files: Ok(Vec::new()) }).await;
+        ada.post(&path, &look).await.shows("Its node is being asked.");
+        app.world.tell(FromNode::LayersLook { ask, own_files: Ok(files) }).await;
+        let known = ada.post(&path, &look).await;
+        known.shows("The server itself has written these files");
+        known.shows("<code>&#60;b&#62;world</code>");
+        assert!(app.world.url(&local, UrlFor::Layer { layer }).await.is_err(), "it has looked");
+
+        let program = app.program(&app.actor("ada@example.org").await).await;
+        let body = json!({"layers": [{"template": "map"}], "preview": true});
+        let api = format!("/api/servers/{id}/layers");
+        let asked = program.ask(Method::PUT, &api, Some(body.clone())).await.json();
+        assert_eq!(asked["preview"]["own_files"], Value::Null);
+        assert!(asked["preview"]["own_files_unknown"].as_str().unwrap().contains("Ask again"));
+        app.world.settle().await;
+        let told = program.ask(Method::PUT, &api, Some(body)).await.json();
+        assert_eq!(told["preview"]["own_files"], json!(["motd", "<b>world"]));
     })
     .await;
 }

@@ -169,6 +169,11 @@ impl World {
             self.tell_from(node, said).await;
             return false;
         }
+        if let ToNode::LookAtLayers { ask, .. } = &message {
+            let own_files = Ok(self.fake(node).own_files.clone());
+            self.tell_from(node, FromNode::LayersLook { ask: *ask, own_files }).await;
+            return false;
+        }
         let now = self.clock.now();
         let answers = self.fake(node).carry_out(vec![(node.clone(), message)], now);
         let still = answers.is_empty();

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::domain::servers::looks_at;
 use crate::domain::{Actor, Change, Ctx, Refusal};
 use crate::model::ids::{NodeId, TemplateId};
 use crate::model::layers::LayerRef;
@@ -18,7 +19,7 @@ pub(super) async fn layer_url(ctx: &Ctx, node: &NodeId, layer: &LayerRef) -> Res
     let (template, version) = (&layer.template, &layer.version);
     let stands =
         templates::stands_on(&ctx.db, node, template, version).await.map_err(|_| "the panel's database does not answer".to_owned())?;
-    if !stands {
+    if !stands && !looks_at(ctx, node, layer) {
         tracing::error!(%node, %template, %version, "a node asked for a layer that none of its servers stands on; refused");
         return Err("no server of this node stands on it".to_owned());
     }

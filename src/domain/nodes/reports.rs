@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{BATCH, cache};
-use crate::domain::servers::{absorb_event, absorb_report, farewell};
+use crate::domain::servers::{absorb_event, absorb_report, farewell, look_answered};
 use crate::domain::{Change, Ctx, Refusal, backups};
 use crate::model::idleness::Sample;
 use crate::model::ids::{NodeId, ServerId};
@@ -60,7 +60,10 @@ pub async fn receive_linked(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode, he
             }
             Ok(())
         }
-        FromNode::LayersLook { .. } => Ok(()),
+        FromNode::LayersLook { ask, own_files } => {
+            look_answered(ctx, node, ask, own_files);
+            Ok(())
+        }
         FromNode::Event(event) => {
             if !is_on(ctx, node, &event.server).await? {
                 return farewell(ctx, node, &event).await.map(drop);

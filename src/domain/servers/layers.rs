@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::create::variables as check_variables;
+use super::looks::{self, OwnFiles};
 use super::update::changed_names;
 use super::{Cause, Event, find, update};
 use crate::domain::templates::{self, Choice, Difference};
@@ -32,8 +33,8 @@ pub struct Preview {
     pub after: Vec<LayerRef>,
     /// Of the files that its layers bring.
     pub difference: Difference,
-    /// Files that the server itself has written and that a layer would replace, as far as they are known.
-    pub own_files: Vec<String>,
+    /// Files that the server itself has written and that a layer would replace.
+    pub own_files: OwnFiles,
     /// Variables that would have another value, or none any more.
     pub variables: Vec<String>,
 }
@@ -68,8 +69,9 @@ async fn read(
 
 async fn compared(ctx: &Ctx, server: &Server, after: Vec<LayerRef>, variables: &BTreeMap<String, String>) -> Result<Preview, Refusal> {
     let difference = templates::difference(ctx, &server.layers, &after).await?;
+    let own_files = looks::own_files(ctx, server, &after, variables).await?;
     let variables = changed_names(&server.variables, variables).into_iter().map(str::to_owned).collect();
-    Ok(Preview { before: server.layers.clone(), after, difference, own_files: Vec::new(), variables })
+    Ok(Preview { before: server.layers.clone(), after, difference, own_files, variables })
 }
 
 /// What these layers would change.

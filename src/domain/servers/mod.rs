@@ -8,6 +8,7 @@ mod create;
 mod ground;
 mod layers;
 mod lists;
+mod looks;
 mod moving;
 mod placing;
 mod power;
@@ -19,6 +20,7 @@ mod update;
 pub use create::{Form, SETTABLE, create};
 pub use layers::{Preview, layers_back, preview, preview_back, set_layers, waits_for_start};
 pub use lists::{Cursor, LIST_PAGE, Line, Lines, Question, Sort, all};
+pub use looks::OwnFiles;
 pub use moving::{Emptying, moves};
 pub use placing::{Placement, Promises, placements, promises, regions, still_there};
 pub use power::{Power, delete, power, retry};
@@ -27,10 +29,12 @@ pub use settings::{Changes, change};
 pub use update::Cause;
 
 pub(super) use absorb::{absorb_event, absorb_report};
+pub(super) use looks::{Looks, answered as look_answered, looks_at};
 pub(super) use moving::{backup_done, backup_failed, emptying, farewell};
 pub(super) use spec::wake_verdict as door_verdict;
 pub(super) use update::update;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Actor, Ctx, Refusal};
@@ -72,6 +76,13 @@ pub async fn find(ctx: &Ctx, actor: &Actor, id: &ServerId, right: Right) -> Resu
     } else {
         Ok(server)
     }
+}
+
+/// What stands for variables in text files of its layers, as its row stands.
+async fn current_variables(ctx: &Ctx, server: &Server) -> Result<BTreeMap<String, String>, Refusal> {
+    let games = ctx.games();
+    let Some((game, _)) = games.plan(&server.game, &server.plan) else { return Ok(BTreeMap::new()) };
+    Ok(spec::variables_of(server, game, &update::region(ctx, server).await?))
 }
 
 /// May the actor do this with a server that they see? For pages that show only what works.

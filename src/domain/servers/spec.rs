@@ -56,7 +56,7 @@ pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, balance: C
         stop: game.stop.clone(),
         door: game.door.clone(),
         wake,
-        variables: if layers.is_empty() { BTreeMap::new() } else { variables(server, game, region) },
+        variables: if layers.is_empty() { BTreeMap::new() } else { variables_of(server, game, region) },
         layers,
         origin: match &server.pending {
             Some(Pending::Arriving { origin, .. }) => Some(origin.clone()),
@@ -66,7 +66,7 @@ pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, balance: C
 }
 
 /// What stands for `${NAME}` in text files of its layers: what every server has, and its own.
-fn variables(server: &Server, game: &Game, region: &str) -> BTreeMap<String, String> {
+pub(super) fn variables_of(server: &Server, game: &Game, region: &str) -> BTreeMap<String, String> {
     // Inside its container a game listens at its own port; the public one leads there.
     let port = game.ports.first().map_or_else(String::new, |port| port.port.to_string());
     let built_in = [

@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 
 use super::once::{Once, Reply};
 use super::shapes::{LayerShape, NewLayer, ProblemShape};
-use crate::domain::servers::Preview;
+use crate::domain::servers::{OwnFiles, Preview};
 use crate::domain::templates::Standing;
 use crate::domain::{Fields, servers, templates};
 use crate::http::Web;
@@ -62,8 +62,10 @@ pub(in crate::http) struct PreviewShape {
     pub more: usize,
     /// Required paths that none of the layers brings.
     pub missing: Vec<MissingShape>,
-    /// Files that the server itself has written and that a layer would replace, as far as known.
-    pub own_files: Vec<String>,
+    /// Files that the server itself has written and that a layer would replace; null: not known yet.
+    pub own_files: Option<Vec<String>>,
+    /// Why they are not known: its node has just been asked, ask again in a moment; or cannot be asked.
+    pub own_files_unknown: Option<String>,
     /// Variables that would change.
     pub variables: Vec<String>,
 }
@@ -105,12 +107,18 @@ fn preview_shape(preview: Preview) -> PreviewShape {
     };
     let template = |n: usize| preview.after.get(n).map(|layer| layer.template.to_string()).unwrap_or_default();
     let missing = preview.difference.missing.into_iter();
+    let (own_files, own_files_unknown) = match preview.own_files {
+        OwnFiles::Known(paths) => (Some(paths), None),
+        OwnFiles::Asked => (None, Some("Its node has been asked. Ask again in a moment.".to_owned())),
+        OwnFiles::Unknown(why) => (None, Some(why)),
+    };
     PreviewShape {
         layers: LayerShape::list(&preview.after),
         more: changes.len().saturating_sub(PATHS_MAX),
         missing: missing.map(|missing| MissingShape { template: template(missing.layer), path: missing.path }).collect(),
         changes: changes.into_iter().take(PATHS_MAX).map(|change| ChangeShape { path: change.path, what: word(change.what) }).collect(),
-        own_files: preview.own_files,
+        own_files,
+        own_files_unknown,
         variables: preview.variables,
     }
 }

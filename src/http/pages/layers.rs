@@ -14,7 +14,7 @@ use super::html_parts;
 use super::layout::Layout;
 use super::moments::Moment;
 use super::templates::kind_word;
-use crate::domain::servers::{Preview, SETTABLE};
+use crate::domain::servers::{OwnFiles, Preview, SETTABLE};
 use crate::domain::templates::{Standing, Whole};
 use crate::model::layers::{Changed, LAYERS_MAX, LayerRef, told};
 use crate::model::templates::TemplateKind;
@@ -227,8 +227,14 @@ pub struct PreviewPart {
     pub more: usize,
     /// Required paths that would not be there, each with the layer that requires it.
     pub missing: Vec<(String, String)>,
-    /// The server's own files that would be replaced, as far as known.
+    /// The server's own files that would be replaced: the first of them.
     pub own_files: Vec<String>,
+    /// How many more there are.
+    pub more_own: usize,
+    /// Its node has been asked for them and has not answered yet.
+    pub asked: bool,
+    /// Why they cannot be known now.
+    pub own_unknown: Option<String>,
     /// Names of variables that would change.
     pub variables: Vec<String>,
     /// Nothing would change at all.
@@ -251,13 +257,23 @@ impl PreviewPart {
             PathRow { path: change.path.clone(), what, sign }
         };
         let layer = |n: usize| preview.after.get(n).map(|layer| format!("{} {}", layer.template, layer.version)).unwrap_or_default();
+        let own = match &preview.own_files {
+            OwnFiles::Known(paths) => paths.as_slice(),
+            OwnFiles::Asked | OwnFiles::Unknown(_) => &[],
+        };
         PreviewPart {
             words: told(&preview.before, &preview.after),
             counts: (count(Changed::Added), count(Changed::Replaced), count(Changed::Removed)),
             paths: changes.iter().take(PATHS_SHOWN).map(row).collect(),
             more: changes.len().saturating_sub(PATHS_SHOWN),
             missing: preview.difference.missing.iter().map(|missing| (missing.path.clone(), layer(missing.layer))).collect(),
-            own_files: preview.own_files.clone(),
+            own_files: own.iter().take(PATHS_SHOWN).cloned().collect(),
+            more_own: own.len().saturating_sub(PATHS_SHOWN),
+            asked: preview.own_files == OwnFiles::Asked,
+            own_unknown: match &preview.own_files {
+                OwnFiles::Unknown(why) => Some(why.clone()),
+                OwnFiles::Known(_) | OwnFiles::Asked => None,
+            },
             variables: preview.variables.clone(),
             nothing: preview.is_nothing(),
             hidden,

@@ -1,7 +1,7 @@
 //! Samples of choosing layers.
 
 use super::{HOSTILE, LONG, NOW, frame, staff};
-use crate::domain::servers::Preview;
+use crate::domain::servers::{OwnFiles, Preview};
 use crate::domain::templates::{Difference, Whole};
 use crate::http::pages::create::ByField;
 use crate::http::pages::layers::{LayersForm, LayersPage, PreviewPart, StandingRow, WayBack};
@@ -103,7 +103,7 @@ fn preview() -> Preview {
         before: list(&[("base-java", "1.4.2"), ("lobby", "2")]),
         after: list(&[("base-java", "1.5"), ("valley", "7")]),
         difference: Difference { changes, missing: vec![Missing { layer: 1, path: "server.jar".to_owned() }] },
-        own_files: vec!["server.properties".to_owned(), HOSTILE.to_owned()],
+        own_files: OwnFiles::Known(vec!["server.properties".to_owned(), HOSTILE.to_owned()]),
         variables: vec!["SEED".to_owned()],
     }
 }
@@ -128,6 +128,10 @@ impl LayersPage {
             preview: None,
         };
         let looked = LayersPage { waits: None, preview: Some(PreviewPart::of(&preview(), hidden)), ..usual.clone() };
+        let asking = Preview { own_files: OwnFiles::Asked, ..preview() };
+        let asking = LayersPage { preview: Some(PreviewPart::of(&asking, Vec::new())), ..looked.clone() };
+        let unknown = Preview { own_files: OwnFiles::Unknown(format!("Its node is offline: {HOSTILE}.")), ..preview() };
+        let unknown = LayersPage { preview: Some(PreviewPart::of(&unknown, Vec::new())), ..looked.clone() };
         let same = Preview {
             difference: Difference { changes: vec![], missing: vec![] },
             after: preview().before,
@@ -144,6 +148,15 @@ impl LayersPage {
         };
         let looking = LayersPage { form: None, newest: None, back: None, may_restart: false, name: LONG.to_owned(), ..usual.clone() };
         let empty = LayersPage { rows: vec![], variables: vec![], form: Some(fresh), preview: None, ..nothing.clone() };
-        vec![("usual", usual), ("looked", looked), ("nothing", nothing), ("refused", wrong), ("looking", looking), ("empty", empty)]
+        vec![
+            ("usual", usual),
+            ("looked", looked),
+            ("nothing", nothing),
+            ("refused", wrong),
+            ("looking", looking),
+            ("empty", empty),
+            ("asking", asking),
+            ("unknown", unknown),
+        ]
     }
 }
