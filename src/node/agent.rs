@@ -314,16 +314,23 @@ impl Agent {
         };
         let instance = match (self.servers.get(&server), &command.action) {
             (Some(instance), _) => instance,
-            (None, Action::PrepareInstance { .. } | Action::StartInstance | Action::StopInstance { .. } | Action::DestroyInstance | Action::BackupInstance { .. } | Action::RestoreInstance { .. } | Action::UndoRestore) => {
-                match self.meet(panel, &server) {
-                    Ok(instance) => instance,
-                    Err(error) => {
-                        let reason = format!("The node cannot remember a new server: {error}. See the node's disk");
-                        let kind = EventKind::Failed { reason, retryable: true, report: None };
-                        return self.ctx.tell_now(&server, Some(&command.id), kind);
-                    }
+            (
+                None,
+                Action::PrepareInstance { .. }
+                | Action::StartInstance
+                | Action::StopInstance { .. }
+                | Action::DestroyInstance
+                | Action::BackupInstance { .. }
+                | Action::RestoreInstance { .. }
+                | Action::UndoRestore,
+            ) => match self.meet(panel, &server) {
+                Ok(instance) => instance,
+                Err(error) => {
+                    let reason = format!("The node cannot remember a new server: {error}. See the node's disk");
+                    let kind = EventKind::Failed { reason, retryable: true, report: None };
+                    return self.ctx.tell_now(&server, Some(&command.id), kind);
                 }
-            }
+            },
         };
         let id = command.id.clone();
         if !instance.command(command) {

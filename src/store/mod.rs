@@ -5,6 +5,7 @@
 
 pub mod commands;
 mod db;
+pub mod dump;
 pub mod events;
 pub mod figures;
 pub mod games;

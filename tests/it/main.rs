@@ -12,6 +12,8 @@ mod billing_web;
 mod browser;
 mod catalogue;
 mod doors;
+mod drill;
+mod dump;
 mod fake_node;
 mod full_disk;
 mod join;

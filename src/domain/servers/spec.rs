@@ -14,7 +14,9 @@ use crate::wire::spec::InstanceSpec;
 pub(in crate::domain) fn wake_verdict(server: &Server, balance: Credits) -> Verdict {
     let refused = |reason: &str| Verdict::Refused { reason: reason.to_owned() };
     match server.life.wanted {
-        Wanted::Asleep if matches!(server.pending, Some(Pending::Leaving { .. })) => refused("It is moving to another machine. Try again in a minute."),
+        Wanted::Asleep if matches!(server.pending, Some(Pending::Leaving { .. })) => {
+            refused("It is moving to another machine. Try again in a minute.")
+        }
         Wanted::Running | Wanted::Asleep if balance > Credits::ZERO => Verdict::Allowed,
         Wanted::Running | Wanted::Asleep => refused("Its owner has run out of credits."),
         Wanted::Stopped => refused("Its owner has stopped it."),
