@@ -416,12 +416,16 @@ impl<'a> Loader<'a> {
 }
 
 /// What a panel cannot know any more after its database was put back: how its servers are, what it had asked of nodes, and how far backups
-/// were. The nodes' next words say how servers are; what they remember of earlier commands does not stand against later ones.
+/// were, of which what they have stored is thrown away. The nodes' next words say how servers are; what they remember of earlier commands
+/// does not stand against later ones.
 pub async fn forget_what_was_under_way(tx: &Db, tables: &[Table], now: Millis) -> Result<(), StoreError> {
     const SERVERS: &str = "UPDATE servers SET seen = '{\"state\":\"unknown\"}', doing = NULL, spec_seen = '', due_at = 0, \
         generation = generation + $1, phase = CASE WHEN phase = 'preparing' THEN 'requested' ELSE phase END";
     const COMMANDS: &str = "DELETE FROM node_commands WHERE answered_at IS NULL";
-    const BACKUPS: &str = "UPDATE backups SET state = 'failed', command = NULL, message = $1, done_at = NULL \
+    const TRASH: &str = "INSERT INTO object_trash (object_key, upload, due_at) \
+        SELECT 'backups/' || server || '/' || id || '.tar.zst', upload, $1 FROM backups \
+        WHERE state IN ('waiting', 'running', 'storing') ON CONFLICT DO NOTHING";
+    const BACKUPS: &str = "UPDATE backups SET state = 'failed', command = NULL, upload = NULL, archived = NULL, message = $1, done_at = $2 \
         WHERE state IN ('waiting', 'running', 'storing')";
     const RESTORES: &str = "UPDATE restores SET state = 'failed', message = $1, ended_at = $2 WHERE ended_at IS NULL";
     const WHY: &str = "The panel was restored from its backup.";
@@ -429,10 +433,9 @@ pub async fn forget_what_was_under_way(tx: &Db, tables: &[Table], now: Millis) -
     tx.run(Sql::Text(SERVERS, vec![AHEAD.into()])).await?;
     tx.run(Sql::Text(COMMANDS, vec![])).await?;
     // Dumps of earlier Roosts have no backups of servers.
-    if there("backups") {
-        tx.run(Sql::Text(BACKUPS, vec![WHY.into()])).await?;
-    }
-    if there("restores") {
+    if there("backups") && there("object_trash") && there("restores") {
+        tx.run(Sql::Text(TRASH, vec![now.0.into()])).await?;
+        tx.run(Sql::Text(BACKUPS, vec![WHY.into(), now.0.into()])).await?;
         tx.run(Sql::Text(RESTORES, vec![WHY.into(), now.0.into()])).await?;
     }
     Ok(())

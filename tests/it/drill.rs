@@ -121,7 +121,8 @@ fn restore(program: &Program, file: &str) {
     assert!(!again.status.success() && String::from_utf8_lossy(&again.stderr).contains("is not empty"));
 }
 
-async fn drill(engine: &services::Docker, number: u16, database: Option<&Database>) {
+/// A panel without a node of its own, and a machine that has joined it.
+async fn begin(engine: &services::Docker, number: u16, database: Option<&Database>) -> (Program, Api, Agent) {
     let door = free_port();
     let mut more = vec![
         ("NODE_LISTEN", format!("127.0.0.1:{door}")),
@@ -130,15 +131,20 @@ async fn drill(engine: &services::Docker, number: u16, database: Option<&Databas
         ("BILLING_INTERVAL", "1s".to_owned()),
     ];
     more.extend(database.map(|database| ("DATABASE_URL", database.url.clone())));
-    let mut program = Program::start(engine, &more.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
+    let program = Program::start(engine, &more.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());
     let api = Api::admin(&program, "ada@example.org").await;
     let (status, made) = api.ask(Method::POST, "/api/nodes/tokens", Some(json!({"name": "Second"}))).await;
     assert_eq!(status, 201, "{made}");
     let mut agent = Agent::nth(engine, number);
-    assert!(agent.join(made["token"].as_str().expect("a token")).status.success());
+    let joined = agent.join(made["token"].as_str().expect("a token"));
+    assert!(joined.status.success(), "{}", String::from_utf8_lossy(&joined.stderr));
     agent.start();
     node(&api, "second", "online", |node| node["online"] == true && node["engine"] != "").await;
+    (program, api, agent)
+}
 
+async fn drill(engine: &services::Docker, number: u16, database: Option<&Database>) {
+    let (mut program, api, agent) = begin(engine, number, database).await;
     // One plays, one sleeps and has been paid for once.
     let awake = api.create("awake", "demo", "small").await;
     let asleep = api.create("asleep", "demo", "small").await;
@@ -192,18 +198,22 @@ async fn drill(engine: &services::Docker, number: u16, database: Option<&Databas
     let after = charged(&api, 3).await;
     assert_eq!(after, at_the_end);
 
-    // Commands are taken, and a player wakes what sleeps.
     Player::join(door_of_asleep).is_answered();
-    api.wait_phase(&asleep, "running", SOON).await;
-    assert_eq!(api.power(&awake, "hibernate").await.0, 202);
-    api.wait_phase(&awake, "sleeping", SOON).await;
-    nap(&api, &awake).await;
+    obeys(&api, &awake, &asleep).await;
     assert!(!agent.log().contains("outdated"), "{}", agent.log());
-    for id in [&awake, &asleep] {
+    drop((agent, program));
+}
+
+/// The node takes commands; a player has just woken what slept.
+async fn obeys(api: &Api, awake: &str, asleep: &str) {
+    api.wait_phase(asleep, "running", SOON).await;
+    assert_eq!(api.power(awake, "hibernate").await.0, 202);
+    api.wait_phase(awake, "sleeping", SOON).await;
+    nap(api, awake).await;
+    for id in [awake, asleep] {
         api.ask(Method::DELETE, &format!("/api/servers/{id}"), None).await;
         api.wait_gone(id, SOON).await;
     }
-    drop((agent, program));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -113,8 +113,11 @@ fn manifest(entries: &Entries) -> Value {
     serde_json::from_slice(&entries[0].1).unwrap()
 }
 
+/// Columns, and rows.
+type Tables = BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)>;
+
 /// The tables of a backup: columns, and rows by column.
-fn tables(entries: &Entries) -> BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)> {
+fn tables(entries: &Entries) -> Tables {
     let of = |(name, bytes): &(String, Vec<u8>)| {
         let name = name.strip_prefix("tables/")?.strip_suffix(".jsonl")?.to_owned();
         let mut lines = std::str::from_utf8(bytes).unwrap().lines();
@@ -125,9 +128,10 @@ fn tables(entries: &Entries) -> BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)>
 }
 
 /// What a restore makes of these rows, by the words of its contract; texts as a database without U+0000 has them.
-fn as_restored(tables: &mut BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)>, no_zero: bool) {
+fn as_restored(tables: &mut Tables, no_zero: bool) {
     let why = json!("The panel was restored from its backup.");
-    for (name, (columns, rows)) in tables {
+    let mut trash = Vec::new();
+    for (name, (columns, rows)) in tables.iter_mut() {
         let at = |column: &str| columns.iter().position(|name| name == column).unwrap();
         match name.as_str() {
             "servers" => {
@@ -143,12 +147,14 @@ fn as_restored(tables: &mut BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)>, no
             "node_commands" => rows.retain(|row| !row[at("answered_at")].is_null()),
             "backups" => {
                 for row in rows.iter_mut().filter(|row| !["done", "failed"].contains(&row[at("state")].as_str().unwrap())) {
-                    (row[at("state")], row[at("message")], row[at("command")]) = (json!("failed"), why.clone(), Value::Null);
+                    let key = format!("backups/{}/{}.tar.zst", row[at("server")].as_str().unwrap(), row[at("id")].as_str().unwrap());
+                    trash.push(vec![json!(key), row[at("upload")].clone(), json!("then")]);
+                    (row[at("state")], row[at("message")], row[at("done_at")]) = (json!("failed"), why.clone(), json!("then"));
+                    (row[at("command")], row[at("upload")], row[at("archived")]) = (Value::Null, Value::Null, Value::Null);
                 }
             }
             "restores" => {
                 for row in rows.iter_mut().filter(|row| row[at("ended_at")].is_null()) {
-                    // When it ended is when the restore was, so only that it ended is compared.
                     (row[at("state")], row[at("message")], row[at("ended_at")]) = (json!("failed"), why.clone(), json!("then"));
                 }
             }
@@ -160,13 +166,18 @@ fn as_restored(tables: &mut BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)>, no
             }
         }
     }
+    trash.sort_by_key(|row| row[0].as_str().map(str::to_owned));
+    if !trash.is_empty() {
+        tables.get_mut("object_trash").unwrap().1 = trash;
+    }
 }
 
-fn then(tables: &mut BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)>, before: &BTreeMap<String, (Vec<String>, Vec<Vec<Value>>)>) {
-    let ((columns, rows), old) = (tables.get_mut("restores").unwrap(), &before["restores"].1);
-    let at = columns.iter().position(|name| name == "ended_at").unwrap();
-    for row in rows.iter_mut() {
-        if old.iter().any(|old| old[0] == row[0] && old[at] == "then") {
+/// Moments at which the restore was are not compared, but that there are some.
+fn without_now(tables: &mut Tables, expected: &Tables) {
+    for (table, column) in [("restores", "ended_at"), ("backups", "done_at"), ("object_trash", "due_at")] {
+        let ((columns, rows), expected) = (tables.get_mut(table).unwrap(), &expected[table].1);
+        let at = columns.iter().position(|name| name == column).unwrap();
+        for row in rows.iter_mut().filter(|row| expected.iter().any(|one| one[0] == row[0] && one[at] == "then")) {
             assert!(row[at].as_i64().unwrap() > 1_767_268_800_000);
             row[at] = json!("then");
         }
@@ -200,8 +211,8 @@ async fn lived(place: &Place) -> World {
     let mut db = SqliteConnection::connect(&place.url).await.unwrap();
     for (id, state) in [("b1", "waiting"), ("b2", "running"), ("b3", "done"), ("b4", "storing")] {
         let insert = sqlx::query(
-            "INSERT INTO backups (id, server, owner, node, reason, made_by, state, command, message, attempts, created_at, due_at) \
-             VALUES ($1, $2, 'o', 'local', 'hand', 'ada', $3, $1, '', 0, 1, 2)",
+            "INSERT INTO backups (id, server, owner, node, reason, made_by, state, command, upload, message, attempts, created_at, due_at) \
+             VALUES ($1, $2, 'o', 'local', 'hand', 'ada', $3, $1, 'up', '', 0, 1, 2)",
         );
         insert.bind(id).bind(settled.id.as_str()).bind(state).execute(&mut db).await.unwrap();
     }
@@ -240,7 +251,7 @@ async fn a_backup_goes_into_either_database_and_comes_out_the_same() {
     as_restored(&mut expected, no_zero);
     let b = unpack(&second.backup("b.tar.zst"));
     let mut found = tables(&b);
-    then(&mut found, &expected);
+    without_now(&mut found, &expected);
     assert_eq!(found, expected);
 
     // Secrets and authority are where they were, for the panel alone.
@@ -302,7 +313,7 @@ async fn what_is_not_a_whole_backup_is_refused_and_changes_nothing() {
     let world = lived(&first).await;
     let good = first.backup("good.tar.zst");
     world.ctx.db.close().await;
-    let (bytes, entries) = (std::fs::read(&good).unwrap(), unpack(&good));
+    let bytes = std::fs::read(&good).unwrap();
     let second = Place::lite();
     let bad = second.folder.path().join("bad.tar.zst");
     second.refuses(&bad, "No such file");
@@ -324,9 +335,24 @@ async fn what_is_not_a_whole_backup_is_refused_and_changes_nothing() {
     let longer = [bytes.as_slice(), b"and more"].concat();
     std::fs::write(&bad, &longer).unwrap();
     second.refuses(&bad, "cut off or damaged");
+    assert!(!second.data().exists(), "nothing was made");
+    let done = second.restore(&good);
+    assert!(done.status.success(), "after all of that the way is free: {}", said(&done));
+    second.refuses(&good, "is not empty");
+}
 
-    // A manifest that says other things, and entries that lie.
-    let change = |changes: &dyn Fn(&mut Value, &mut Entries), kind| {
+type Change<'a> = &'a dyn Fn(&mut Value, &mut Entries);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_that_lies_is_refused_and_changes_nothing() {
+    let first = Place::lite().settled();
+    let world = lived(&first).await;
+    let good = first.backup("good.tar.zst");
+    world.ctx.db.close().await;
+    let entries = unpack(&good);
+    let second = Place::lite();
+    let bad = second.folder.path().join("bad.tar.zst");
+    let change = |changes: Change<'_>, kind| {
         let mut entries = entries.clone();
         let mut said = manifest(&entries);
         changes(&mut said, &mut entries);
@@ -334,7 +360,7 @@ async fn what_is_not_a_whole_backup_is_refused_and_changes_nothing() {
         pack(&bad, &entries, kind);
     };
     let plain = tar::EntryType::Regular;
-    let cases: [(&dyn Fn(&mut Value, &mut Entries), &str); 12] = [
+    let cases: [(Change<'_>, &str); 12] = [
         (&|said, _| said["format"] = json!(2), "with the Roost that made it"),
         (&|said, _| said["roost"] = json!(7), "manifest cannot be read"),
         (
@@ -372,8 +398,33 @@ async fn what_is_not_a_whole_backup_is_refused_and_changes_nothing() {
     );
     second.refuses(&bad, "other columns than the database has");
     let done = second.restore(&good);
-    assert!(done.status.success(), "after all of that it is still empty: {}", said(&done));
-    second.refuses(&good, "is not empty");
+    assert!(done.status.success(), "it is still empty: {}", said(&done));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_is_killed_has_done_all_or_nothing() {
+    let first = Place::lite().settled();
+    let world = lived(&first).await;
+    let good = first.backup("good.tar.zst");
+    world.ctx.db.close().await;
+    let rows = |place: &Place| tables(&unpack(&place.backup("again.tar.zst")))["users"].1.len();
+    let mut whole = 0;
+    for moment in 1..=20 {
+        let place = Place::lite();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+        command.arg("restore").arg(&good).env("DATA_DIR", place.data()).env("DATABASE_URL", &place.url);
+        let mut child = command.stderr(std::process::Stdio::null()).spawn().unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(moment * 15));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        // What a kill leaves is in nobody's way.
+        let again = place.restore(&good);
+        let is_whole = said(&again).contains("is not empty");
+        assert!(is_whole || again.status.success(), "{}", said(&again));
+        assert_eq!(rows(&place), 2);
+        whole += u32::from(is_whole);
+    }
+    assert!(whole < 20, "some were killed before their end");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -392,7 +443,7 @@ async fn nothing_that_is_there_is_lost_unless_somebody_says_so() {
     assert!(first.run(&["backup"]).status.success());
     let dated = |name: &str| name.starts_with("roost-20") && name.ends_with(".tar.zst");
     let names = || std::fs::read_dir(first.folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
-    assert!(names().any(|name| dated(&name)) && !names().any(|name| name.ends_with(".new")));
+    assert!(names().any(|name| dated(&name)) && !names().any(|name| name.contains(".new")));
     // Where there is no panel there is nothing to save.
     let nowhere = Place::lite().run(&["backup"]);
     assert!(!nowhere.status.success() && said(&nowhere).contains("is DATA_DIR"), "{}", said(&nowhere));
