@@ -132,6 +132,7 @@ async fn write(settings: &Settings, now: Millis, out: &mut dyn Write) -> anyhow:
         format: FORMAT,
         roost: env!("CARGO_PKG_VERSION").to_owned(),
         made_at: moment(now, "%Y-%m-%dT%H:%M:%SZ"),
+        database: dump::kind(&picture).to_owned(),
         migrations,
         tables: weigh(&picture, &tables).await?,
         files: kept.iter().map(|(part, _)| part.clone()).collect(),

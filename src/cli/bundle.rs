@@ -48,6 +48,8 @@ pub struct Manifest {
     pub roost: String,
     /// When, RFC 3339.
     pub made_at: String,
+    /// Out of which database: `sqlite` or `postgresql`. It goes into either.
+    pub database: String,
     /// The history of its tables.
     pub migrations: Vec<Migration>,
     /// Its tables, what is pointed at first.

@@ -46,7 +46,8 @@ pub fn run(settings: &Settings, arguments: &Arguments) -> anyhow::Result<()> {
     let dir = &settings.data.dir;
     fits(dir, &kept, arguments.replace)?;
     // A panel with a node of its own holds this lock as long as it runs.
-    let _alone = if settings.node.embedded { Some(node::alone(dir)?) } else { None };
+    let alone = || node::alone(dir).context("stop the panel first, if it runs");
+    let _alone = if settings.node.embedded { Some(alone()?) } else { None };
     make_folder(dir)?;
     let db = runtime.block_on(Db::open_alone(&settings.data.database_url)).map_err(in_use)?;
     let tables = runtime.block_on(prepare(&db, target))?;

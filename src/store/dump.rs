@@ -168,6 +168,11 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
+/// Which database it is, in a word.
+pub fn kind(db: &Db) -> &'static str {
+    if db.is_pg() { "postgresql" } else { "sqlite" }
+}
+
 /// The migrations that this program knows, in order.
 pub fn known() -> Vec<Migration> {
     let step = |step: &sqlx::migrate::Migration| Migration {

@@ -236,6 +236,7 @@ async fn a_backup_goes_into_either_database_and_comes_out_the_same() {
     let file = first.backup("a.tar.zst");
     assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
     let a = unpack(&file);
+    assert_eq!(manifest(&a)["database"], "sqlite");
     let mut expected = tables(&a);
     assert!(!expected.contains_key("sessions") && expected["users"].1.len() == 2 && expected["servers"].1.len() == 2);
     let open = expected["node_commands"].1.iter().filter(|row| row.last().unwrap().is_null()).count();
@@ -454,7 +455,12 @@ async fn nothing_that_is_there_is_lost_unless_somebody_says_so() {
     // Other secrets.
     let second = Place::lite().settled();
     second.refuses(&good, "objects_secret, ca/ca.key, ca/ca.pem. Name another DATA_DIR");
-    // A panel that runs on the database: with a node of its own, and without.
+    // A panel that runs there: with a node of its own, and without.
+    let lock = std::fs::File::create(second.data().join("agent.lock")).unwrap();
+    rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let in_use = second.run(&["restore", "--replace", good.to_str().unwrap()]);
+    assert!(!in_use.status.success() && said(&in_use).contains("stop the panel"), "{}", said(&in_use));
+    drop(lock);
     let held = Db::open(&second.url).await.unwrap();
     let in_use = second.run(&["restore", "--replace", good.to_str().unwrap()]);
     assert!(!in_use.status.success() && said(&in_use).contains("stop the panel"), "{}", said(&in_use));
