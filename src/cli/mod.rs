@@ -1,6 +1,9 @@
 //! The program's subcommands, one file each. Only this room assembles the whole.
 
+mod backup;
+mod bundle;
 mod node;
+mod restore;
 mod serve;
 mod system;
 
@@ -28,6 +31,10 @@ enum Command {
     Serve,
     /// Runs the agent of this machine, which has joined a panel; `roost node join` joins one.
     Node(node::Arguments),
+    /// Writes the panel's database and secrets into a file, while the panel runs or not.
+    Backup(backup::Arguments),
+    /// Puts such a file into an empty database, of either kind, and an empty data folder.
+    Restore(restore::Arguments),
 }
 
 /// Reads the command line and runs.
@@ -42,6 +49,8 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Serve => serve::run(settings),
         Command::Node(arguments) => node::run(settings, arguments),
+        Command::Backup(arguments) => backup::run(&settings, &arguments),
+        Command::Restore(arguments) => restore::run(&settings, &arguments),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

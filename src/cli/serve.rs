@@ -26,7 +26,7 @@ use crate::objects::folder::FolderStore;
 use crate::objects::s3::S3Store;
 use crate::settings::{Objects, Settings, secrets};
 use crate::store::Db;
-use crate::trust::Authority;
+use crate::trust::{self, Authority};
 use crate::workers::{self, Periods, Runner};
 
 /// The catalogue's files, in the program.
@@ -90,7 +90,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let engine = Arc::new(DockerEngine::default());
     let webhook_secret =
-        secrets::kept(dir, "webhook_secret", settings.web.webhook_secret.as_ref()).context("the webhook secret cannot be kept")?;
+        secrets::kept(dir, secrets::WEBHOOK, settings.web.webhook_secret.as_ref()).context("the webhook secret cannot be kept")?;
     let (objects, object_routes) = objects(&settings, clock.clone()).await?;
     let ctx = Ctx::new(db, objects, clock.clone(), engine.clone(), policy(&settings, webhook_secret));
     let ctx = ctx.await.context("the panel cannot start")?;
@@ -140,7 +140,7 @@ async fn objects(settings: &Settings, clock: Arc<dyn Clock>) -> anyhow::Result<(
         Objects::S3(config) => Ok((Arc::new(S3Store::new(config)), axum::Router::new())),
         Objects::Folder(folder) => {
             let secret =
-                secrets::kept(&settings.data.dir, "objects_secret", None).context("the secret of the object folder cannot be kept")?;
+                secrets::kept(&settings.data.dir, secrets::OBJECTS, None).context("the secret of the object folder cannot be kept")?;
             let store = FolderStore::open(folder, &settings.web.backend_url, secret.bytes(), clock).await;
             let store = Arc::new(store.with_context(|| format!("the object folder {} cannot be opened", folder.display()))?);
             Ok((store.clone(), crate::objects::serve::routes(store)))
@@ -156,8 +156,8 @@ async fn open_door(
     engine: Arc<DockerEngine>,
 ) -> anyhow::Result<Option<Machines>> {
     let Some(listen) = settings.link.listen else { return Ok(None) };
-    let authority =
-        Authority::open(&settings.data.dir.join("ca"), ctx.clock.now().0 / 1_000).context("the authority for nodes is not there")?;
+    let authority = Authority::open(&settings.data.dir.join(trust::FOLDER), ctx.clock.now().0 / 1_000)
+        .context("the authority for nodes is not there")?;
     let authority = Arc::new(authority);
     if nodes::note_authority(ctx, &authority.fingerprint()).await.context("the authority for nodes cannot be noted")? {
         tracing::error!(

@@ -7,6 +7,13 @@ use std::path::Path;
 
 use crate::model::secrets::Secret;
 
+/// Signs what sidecars say to the panel.
+pub const WEBHOOK: &str = "webhook_secret";
+/// Signs addresses of objects in a folder.
+pub const OBJECTS: &str = "objects_secret";
+/// Every name under which a secret is kept.
+pub const NAMES: [&str; 2] = [WEBHOOK, OBJECTS];
+
 /// Bytes of a secret that is made here.
 const BYTES: usize = 32;
 

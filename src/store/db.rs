@@ -8,11 +8,13 @@ use std::ops::Deref;
 use std::str::FromStr;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use sea_query::{PostgresQueryBuilder, SqliteQueryBuilder, Value, Values};
 use sea_query_sqlx::{SqlxBinder, SqlxValues};
+use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, PgRow};
-use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
-use sqlx::{AssertSqlSafe, Connection, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions, SqliteRow, SqliteSynchronous};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, FromRow, PgPool, Postgres, Sqlite, SqlitePool, Transaction};
 use tokio::sync::Mutex;
 
 /// Reading connections to SQLite.
@@ -85,6 +87,8 @@ pub(super) enum Sql<'a> {
     Built(&'a dyn Build),
     /// Text with `$1`, and its values.
     Text(&'static str, Vec<Value>),
+    /// What the two databases have different words for: SQLite's, PostgreSQL's.
+    Either(String, String),
 }
 
 /// A statement that sea-query can write for both.
@@ -107,12 +111,14 @@ impl Sql<'_> {
         match self {
             Sql::Built(statement) => statement.lite(),
             Sql::Text(text, values) => (text.to_owned(), SqlxValues(Values(values))),
+            Sql::Either(lite, _) => (lite, SqlxValues(Values(Vec::new()))),
         }
     }
     fn pg(self) -> (String, SqlxValues) {
         match self {
             Sql::Built(statement) => statement.pg(),
             Sql::Text(text, values) => (text.to_owned(), SqlxValues(Values(values))),
+            Sql::Either(_, pg) => (pg, SqlxValues(Values(Vec::new()))),
         }
     }
 }
@@ -148,6 +154,26 @@ impl Tx {
     }
 }
 
+/// All migrations that this program knows.
+pub(super) fn migrations() -> Migrator {
+    sqlx::migrate!()
+}
+
+fn is_lite(url: &str) -> bool {
+    url.starts_with("sqlite:")
+}
+
+fn lite_options(url: &str) -> Result<SqliteConnectOptions, StoreError> {
+    Ok(SqliteConnectOptions::from_str(url)?
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(PATIENCE)
+        .pragma("temp_store", "memory")
+        .statement_cache_capacity(256))
+}
+
 macro_rules! on {
     ($db:expr, $sql:expr, $write:expr, |$text:ident, $values:ident, $conn:ident| $run:expr) => {
         match &$db.0 {
@@ -180,26 +206,53 @@ macro_rules! on {
 impl Db {
     /// Opens `sqlite://path` (made if it is not there) or `postgres://...` and brings its tables up to date.
     pub async fn open(url: &str) -> Result<Db, StoreError> {
-        let db = if url.starts_with("sqlite:") { Db::open_lite(url).await? } else { Db::open_pg(url).await? };
-        let migrations = sqlx::migrate!();
-        let done = match &db.0 {
-            Inner::Lite { writer, .. } => migrations.run(writer).await,
-            Inner::Pg(pool) => migrations.run(pool).await,
-            Inner::LiteTx(_) | Inner::PgTx(_) => Ok(()),
-        };
-        done.map_err(|error| StoreError::Other(error.into()))?;
+        let db = if is_lite(url) { Db::open_lite(url).await? } else { Db::open_pg(url).await? };
+        db.migrate(None).await?;
         Ok(db)
     }
 
+    /// Opens a database as it is: nothing is made, nothing is brought up to date, and whoever uses it goes on.
+    pub async fn open_as_it_is(url: &str) -> Result<Db, StoreError> {
+        if is_lite(url) {
+            let options = lite_options(url)?.create_if_missing(false).disable_statement_logging();
+            let pool = SqlitePoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options).await?;
+            Ok(Db(Inner::Lite { readers: pool.clone(), writer: pool }))
+        } else {
+            Db::open_one(url).await
+        }
+    }
+
+    /// Opens a database (`sqlite://path` is made if it is not there) with one connection. A SQLite database is locked for everybody else
+    /// until it is closed.
+    ///
+    /// # Errors
+    /// [`StoreError::Busy`] when somebody has that SQLite database open.
+    pub async fn open_alone(url: &str) -> Result<Db, StoreError> {
+        if is_lite(url) {
+            let options = lite_options(url)?.locking_mode(SqliteLockingMode::Exclusive).disable_statement_logging();
+            let pool = SqlitePoolOptions::new().max_connections(1).idle_timeout(None).max_lifetime(None).acquire_timeout(PATIENCE);
+            let pool = pool.connect_with(options).await?;
+            Ok(Db(Inner::Lite { readers: pool.clone(), writer: pool }))
+        } else {
+            Db::open_one(url).await
+        }
+    }
+
+    /// Brings the tables up to date, or up to one migration.
+    pub(super) async fn migrate(&self, to: Option<i64>) -> Result<(), StoreError> {
+        let migrations = migrations();
+        let done = match (&self.0, to) {
+            (Inner::Lite { writer, .. }, None) => migrations.run(writer).await,
+            (Inner::Lite { writer, .. }, Some(to)) => migrations.run_to(to, writer).await,
+            (Inner::Pg(pool), None) => migrations.run(pool).await,
+            (Inner::Pg(pool), Some(to)) => migrations.run_to(to, pool).await,
+            (Inner::LiteTx(_) | Inner::PgTx(_), _) => Ok(()),
+        };
+        done.map_err(|error| StoreError::Other(error.into()))
+    }
+
     async fn open_lite(url: &str) -> Result<Db, StoreError> {
-        let options = SqliteConnectOptions::from_str(url)?
-            .create_if_missing(true)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            .busy_timeout(PATIENCE)
-            .pragma("temp_store", "memory")
-            .statement_cache_capacity(256);
+        let options = lite_options(url)?;
         let pool = |connections: u32| SqlitePoolOptions::new().max_connections(connections).min_connections(1).acquire_timeout(PATIENCE);
         // SQLite ends a transaction by itself when its disk is full; the connection still believes in it, and must not be used again.
         let writer = pool(1).after_release(|conn, _| {
@@ -215,6 +268,20 @@ impl Db {
         let options = PgConnectOptions::from_str(url)?;
         let pool = PgPoolOptions::new().max_connections(PG_CONNECTIONS).acquire_timeout(PATIENCE).connect_with(options).await?;
         Ok(Db(Inner::Pg(pool)))
+    }
+
+    async fn open_one(url: &str) -> Result<Db, StoreError> {
+        let options = PgConnectOptions::from_str(url)?.disable_statement_logging();
+        let pool = PgPoolOptions::new().max_connections(1).acquire_timeout(PATIENCE).connect_with(options).await?;
+        Ok(Db(Inner::Pg(pool)))
+    }
+
+    /// Is it PostgreSQL? Only for what cannot be said to both alike, such as what a text may hold.
+    pub(super) fn is_pg(&self) -> bool {
+        match &self.0 {
+            Inner::Pg(_) | Inner::PgTx(_) => true,
+            Inner::Lite { .. } | Inner::LiteTx(_) => false,
+        }
     }
 
     /// Ends all connections; waits for those in use.
@@ -237,6 +304,33 @@ impl Db {
             Inner::LiteTx(_) | Inner::PgTx(_) => return Err(StoreError::Other(sqlx::Error::BeginFailed)),
         };
         Ok(Tx(Db(inner)))
+    }
+
+    /// Begins a transaction that only reads, and sees everything as it was at one moment, whoever writes meanwhile.
+    pub async fn picture(&self) -> Result<Tx, StoreError> {
+        const PG: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ, READ ONLY";
+        let inner = match &self.0 {
+            Inner::Lite { readers, .. } => Inner::LiteTx(Mutex::new(readers.begin().await?)),
+            Inner::Pg(pool) => Inner::PgTx(Mutex::new(pool.begin_with(PG).await?)),
+            Inner::LiteTx(_) | Inner::PgTx(_) => return Err(StoreError::Other(sqlx::Error::BeginFailed)),
+        };
+        Ok(Tx(Db(inner)))
+    }
+
+    /// Hands on every row that the statement gives, one after the other, so that they need not fit into memory together.
+    pub(super) async fn each<'a, T: Row, E: From<StoreError>>(
+        &self,
+        sql: impl Into<Sql<'a>>,
+        mut take: impl FnMut(T) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let sql = sql.into();
+        on!(self, sql, false, |text, values, conn| {
+            let mut rows = sqlx::query_as_with::<_, T, _>(AssertSqlSafe(text), values).fetch(conn);
+            while let Some(row) = rows.try_next().await.map_err(StoreError::from)? {
+                take(row)?;
+            }
+        });
+        Ok(())
     }
 
     /// All rows that the statement gives; each statement carries its own limit.

@@ -6,6 +6,7 @@
 pub mod backups;
 pub mod commands;
 mod db;
+pub mod dump;
 pub mod events;
 pub mod figures;
 pub mod games;

@@ -22,6 +22,10 @@ use super::{PANEL_NAME, TrustError, certificate, fingerprint, provider};
 const CERTIFICATE: &str = "ca.pem";
 /// Its key.
 const KEY: &str = "ca.key";
+/// The files of an authority in its folder, in the order in which they are written.
+pub const FILES: [&str; 2] = [KEY, CERTIFICATE];
+/// Its folder, below the panel's data.
+pub const FOLDER: &str = "ca";
 /// How long the authority lives, in seconds: longer than anybody keeps a machine.
 const AUTHORITY_SECS: i64 = 20 * 366 * 86_400;
 /// How long a certificate of the panel itself lives, in seconds; it is made anew long before.

@@ -8,7 +8,7 @@ mod authority;
 mod client;
 mod server;
 
-pub use authority::{Authority, Leaf};
+pub use authority::{Authority, FILES, FOLDER, Leaf};
 pub use client::{Key, dial_pinned, dial_with};
 pub use server::{Acceptor, Now, Peer};
 

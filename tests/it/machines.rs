@@ -16,8 +16,8 @@ use crate::world::Database;
 const SOON: Duration = Duration::from_mins(1);
 
 /// An agent of its own on this machine.
-struct Agent {
-    folder: tempfile::TempDir,
+pub struct Agent {
+    pub folder: tempfile::TempDir,
     env: Vec<(String, String)>,
     pool: String,
     child: Option<Child>,
@@ -25,12 +25,18 @@ struct Agent {
 
 impl Agent {
     fn new(engine: &services::Docker) -> Agent {
+        Agent::nth(engine, 0)
+    }
+
+    /// One with its own networks and ports: each of a test program takes another number, up to 4.
+    pub fn nth(engine: &services::Docker, n: u16) -> Agent {
         let folder = tempfile::tempdir().expect("a folder");
-        let pool = format!("10.{}.0.0/24", 20 + std::process::id() % 60);
+        let pool = format!("10.{}.{n}.0/24", 20 + std::process::id() % 60);
+        let first = 29_800 + 40 * n;
         let env = [
             ("DATA_DIR", folder.path().join("data").display().to_string()),
             ("SUBNET_POOL", pool.clone()),
-            ("PORT_RANGE", "29800-29839".to_owned()),
+            ("PORT_RANGE", format!("{first}-{}", first + 39)),
             ("PROXY_BINARY", engine.proxy_binary().display().to_string()),
             ("PUBLIC_HOST", "127.0.0.1".to_owned()),
         ];
@@ -44,11 +50,11 @@ impl Agent {
         command
     }
 
-    fn join(&self, token: &str) -> Output {
+    pub fn join(&self, token: &str) -> Output {
         self.command(&["join", token]).output().expect("it runs")
     }
 
-    fn start(&mut self) {
+    pub fn start(&mut self) {
         let log = std::fs::OpenOptions::new().create(true).append(true).open(self.log_file()).expect("a log");
         let mut command = self.command(&["--region", "eu-west", "--tags", "ssd,fast", "--slots", "3"]);
         self.child = Some(command.stdout(Stdio::null()).stderr(log).spawn().expect("it starts"));
@@ -58,7 +64,7 @@ impl Agent {
         self.folder.path().join("log")
     }
 
-    fn log(&self) -> String {
+    pub fn log(&self) -> String {
         std::fs::read_to_string(self.log_file()).unwrap_or_default()
     }
 
@@ -92,7 +98,7 @@ impl Drop for Agent {
 }
 
 /// Waits until a node's document shows this.
-async fn node(api: &Api, id: &str, what: &str, shows: impl Fn(&Value) -> bool) -> Value {
+pub async fn node(api: &Api, id: &str, what: &str, shows: impl Fn(&Value) -> bool) -> Value {
     let begin = Instant::now();
     let mut last = Value::Null;
     while begin.elapsed() < SOON {
@@ -108,7 +114,7 @@ async fn node(api: &Api, id: &str, what: &str, shows: impl Fn(&Value) -> bool) -
 }
 
 /// Waits for two further heartbeats: whatever an agent does by itself, it has done by then.
-async fn two_beats(api: &Api, id: &str) {
+pub async fn two_beats(api: &Api, id: &str) {
     for _ in 0..2 {
         let seen = node(api, id, "there", |node| node["online"] == true).await["seen_at"].clone();
         node(api, id, "heard again", |node| node["seen_at"] != seen).await;

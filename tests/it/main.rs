@@ -13,6 +13,8 @@ mod billing_web;
 mod browser;
 mod catalogue;
 mod doors;
+mod drill;
+mod dump;
 mod fake_node;
 mod full_disk;
 mod join;

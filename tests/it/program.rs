@@ -76,6 +76,12 @@ impl Program {
         self.child.wait().expect("it is gone");
     }
 
+    /// Runs another subcommand with the same settings.
+    pub fn run(&self, words: &[&str]) -> std::process::Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_roost"));
+        command.args(words).current_dir(self.folder.path()).envs(self.env.iter().cloned()).output().expect("it runs")
+    }
+
     fn wait_up(&self) {
         let address = self.url.trim_start_matches("http://").to_owned();
         let begin = Instant::now();

@@ -350,6 +350,14 @@ impl Database {
         Database { server: server.to_owned(), name, url }
     }
 
+    /// Drops it and makes it anew.
+    pub async fn empty(&self) {
+        let mut connection = PgConnection::connect(&self.server).await.expect("PostgreSQL answers");
+        for statement in [format!("DROP DATABASE {} WITH (FORCE)", self.name), format!("CREATE DATABASE {}", self.name)] {
+            connection.execute(AssertSqlSafe(statement)).await.expect("the database is made anew");
+        }
+    }
+
     pub async fn drop(self) {
         let mut connection = PgConnection::connect(&self.server).await.expect("PostgreSQL answers");
         let name = self.name;
