@@ -71,7 +71,7 @@ fn restore(kind: RestoreKind, state: RestoreState) -> Option<Restore> {
 }
 
 fn zones() -> Vec<String> {
-    ["America/New_York", "Asia/Tokyo", "Europe/Berlin", "UTC"].map(str::to_owned).to_vec()
+    ["America/New_York", "Asia/Tokyo", "Australia/Sydney", "Europe/Berlin", "UTC"].map(str::to_owned).to_vec()
 }
 
 fn page(shelf: &Shelf, may: MayBackUp, next: &[Millis], typed: Option<&ByField>, errors: &ByField) -> BackupsPage {
