@@ -46,7 +46,11 @@ async fn an_engine_that_comes_back_is_found_again_with_what_happened_meanwhile()
     engine.shutdown().await;
     let away = site.until("an incomplete heartbeat", |message| match message {
         FromNode::Heartbeat { complete: false, load, instances, .. } => Some((load.trouble.clone(), instances[0].seen)),
-        FromNode::Heartbeat { .. } | FromNode::RegisterNode { .. } | FromNode::WantUrl { .. } | FromNode::LayersLook { .. } | FromNode::Event(_) => None,
+        FromNode::Heartbeat { .. }
+        | FromNode::RegisterNode { .. }
+        | FromNode::WantUrl { .. }
+        | FromNode::LayersLook { .. }
+        | FromNode::Event(_) => None,
     });
     let (trouble, seen) = away.await;
     assert!(trouble.is_some_and(|words| words.contains("systemctl start docker")));

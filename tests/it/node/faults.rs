@@ -267,7 +267,11 @@ async fn an_engine_that_is_away_is_explained_and_nothing_is_said_about_servers()
     site.welcome().await;
     let trouble = site.until("trouble", |message| match message {
         FromNode::Heartbeat { load, complete: false, .. } => load.trouble.clone(),
-        FromNode::Heartbeat { .. } | FromNode::RegisterNode { .. } | FromNode::WantUrl { .. } | FromNode::LayersLook { .. } | FromNode::Event(_) => None,
+        FromNode::Heartbeat { .. }
+        | FromNode::RegisterNode { .. }
+        | FromNode::WantUrl { .. }
+        | FromNode::LayersLook { .. }
+        | FromNode::Event(_) => None,
     });
     assert_eq!(trouble.await, "Docker does not answer at /nowhere/docker.sock: start it with `systemctl start docker`");
     let spec = site.demo();

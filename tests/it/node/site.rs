@@ -192,7 +192,11 @@ impl Site {
         let server = server.clone();
         self.until(what, move |message| match message {
             FromNode::Event(event) if event.server == server => take(event),
-            FromNode::WantUrl { .. } | FromNode::LayersLook { .. } | FromNode::Event(_) | FromNode::RegisterNode { .. } | FromNode::Heartbeat { .. } => None,
+            FromNode::WantUrl { .. }
+            | FromNode::LayersLook { .. }
+            | FromNode::Event(_)
+            | FromNode::RegisterNode { .. }
+            | FromNode::Heartbeat { .. } => None,
         })
         .await
     }
@@ -204,7 +208,11 @@ impl Site {
             FromNode::Heartbeat { complete: true, instances, .. } => {
                 instances.iter().find(|report| report.server == server).and_then(&mut take)
             }
-            FromNode::Heartbeat { .. } | FromNode::WantUrl { .. } | FromNode::LayersLook { .. } | FromNode::Event(_) | FromNode::RegisterNode { .. } => None,
+            FromNode::Heartbeat { .. }
+            | FromNode::WantUrl { .. }
+            | FromNode::LayersLook { .. }
+            | FromNode::Event(_)
+            | FromNode::RegisterNode { .. } => None,
         })
         .await
     }
