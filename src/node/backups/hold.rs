@@ -82,13 +82,11 @@ impl<'a> Hold<'a> {
     /// False: the game has not said it in time.
     async fn saved(&self, save: &Save, since: u64) -> bool {
         let at_most = Duration::from_secs(u64::from(save.wait_secs.min(SAVE_SECS_MAX)));
-        match &save.done {
-            Some(words) => timeout(at_most, self.says(words, since)).await.is_ok(),
-            None => {
-                tokio::time::sleep(at_most).await;
-                true
-            }
+        if let Some(words) = &save.done {
+            return timeout(at_most, self.says(words, since)).await.is_ok();
         }
+        tokio::time::sleep(at_most).await;
+        true
     }
 
     async fn says(&self, words: &str, since: u64) {

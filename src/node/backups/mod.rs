@@ -19,6 +19,8 @@ mod fit;
 mod hold;
 mod send;
 pub mod swap;
+#[cfg(test)]
+mod tests;
 mod unpack;
 mod walk;
 

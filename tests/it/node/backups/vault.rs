@@ -142,7 +142,7 @@ pub fn picture(folder: &Path) -> BTreeMap<Vec<u8>, String> {
             open.extend(names.into_iter().rev());
             String::new()
         } else if is.is_symlink() {
-            format!("{:?}", std::fs::read_link(&whole).unwrap())
+            std::fs::read_link(&whole).unwrap().display().to_string()
         } else {
             let first = firsts.entry(is.ino()).or_insert_with(|| name.clone());
             format!("{} as {:?}", hex::encode(Sha256::digest(std::fs::read(&whole).unwrap())), String::from_utf8_lossy(first))
