@@ -65,7 +65,11 @@ impl<'a> Hold<'a> {
                 }
             }
             // Not broken off: a pause that comes after its end would last.
-            None => self.paused = self.ctx.engine.pause(&self.order.game).await?,
+            None => {
+                // Owed from now on: an engine that says nothing may have done it.
+                self.paused = true;
+                self.paused = self.ctx.engine.pause(&self.order.game).await?;
+            }
         }
         Ok(())
     }

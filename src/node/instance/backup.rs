@@ -169,6 +169,8 @@ impl Worker {
         };
         let answer = answer.unwrap_or_else(|error: StepError| {
             tracing::info!(server = %self.record.server, %error, "a backup or restore failed");
+            // Should a game still be held still, the look lets it go.
+            self.instance.look_soon();
             Answer::Failed { reason: error.to_string(), retryable: error.retryable() }
         });
         self.conclude_archive(&beside.command, answer).await;
