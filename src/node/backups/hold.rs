@@ -52,24 +52,20 @@ impl<'a> Hold<'a> {
         if !game.is_some_and(|game| game.running) {
             return Ok(());
         }
-        match &self.order.save {
-            Some(save) => {
-                let since = u64::try_from(self.ctx.clock.now().0).unwrap_or_default().saturating_mul(1_000_000);
-                self.saved = true;
-                self.write(&save.before).await;
-                tokio::select! {
-                    () = cancel.cancelled() => {}
-                    done = self.saved(save, since) => if !done {
-                        self.note = Some(format!("The game did not say within {} seconds that it had saved", save.wait_secs));
-                    },
-                }
+        if let Some(save) = &self.order.save {
+            let since = u64::try_from(self.ctx.clock.now().0).unwrap_or_default().saturating_mul(1_000_000);
+            self.saved = true;
+            self.write(&save.before).await;
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                done = self.saved(save, since) => if !done {
+                    self.note = Some(format!("The game did not say within {} seconds that it had saved", save.wait_secs));
+                },
             }
-            // Not broken off: a pause that comes after its end would last.
-            None => {
-                // Owed from now on: an engine that says nothing may have done it.
-                self.paused = true;
-                self.paused = self.ctx.engine.pause(&self.order.game).await?;
-            }
+        } else {
+            // Not broken off: a pause that comes after its end would last. Owed from now on: an engine that says nothing may have done it.
+            self.paused = true;
+            self.paused = self.ctx.engine.pause(&self.order.game).await?;
         }
         Ok(())
     }
