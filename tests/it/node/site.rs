@@ -355,6 +355,10 @@ impl Drop for Site {
                 program("docker", &[remove[0], remove[1], id]);
             }
         }
+        let (_, volumes) = program("docker", &["volume", "ls", "-q", "--filter", &label]);
+        for volume in volumes.lines() {
+            program("docker", &["volume", "rm", volume]);
+        }
         if self.config.firewall {
             let pool = self.config.subnet_pool.clone();
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
