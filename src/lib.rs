@@ -12,7 +12,7 @@
 //! | [`objects`] | the object store: any S3, or a folder | model |
 //! | [`archives`] | archives of templates: checked before anything of them is used | model |
 //! | `engines` | where servers run | model, wire |
-//! | [`node`] | the agent: Docker, console, doors, layers | model, wire, trust, archives |
+//! | [`node`] | the agent: Docker, console, doors, layers, backups | model, wire, trust, archives |
 //! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives |
 //! | `http` | pages, JSON API, sessions, guards | model, wire, trust, domain |
 //! | `workers` | what happens by itself | model, domain |

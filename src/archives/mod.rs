@@ -13,7 +13,7 @@
 
 pub mod beneath;
 mod entries;
-mod heads;
+pub(crate) mod heads;
 mod open;
 #[cfg(test)]
 mod tests;

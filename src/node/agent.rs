@@ -3,7 +3,7 @@
 //! Docker's events and the heartbeat run beside it. All servers of which something is remembered get a worker at the start, before the
 //! panel has spoken: they wake and are watched without it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::backups::TOGETHER_MAX;
 use super::config::{BadPool, NodeConfig, Pool};
 use super::console::{Console, Tail};
 use super::ctx::{Ctx, LABEL_SERVER, TURNS_MAX};
@@ -19,15 +20,17 @@ use super::docker::Engine;
 use super::error::StepError;
 use super::firewall::Firewall;
 use super::heartbeat;
-use super::instance::Instance;
+use super::instance::{self, Instance};
+use super::layers::Request;
 use super::machine;
 use super::record::{self, Folder, Record};
 use super::urls::PanelUrls;
 use crate::model::ids::{PanelId, ServerId, TemplateId};
+use crate::model::layers::LayerRef;
 use crate::model::nodes::{CACHED_MAX, PurgeNote};
 use crate::model::servers::Seen;
 use crate::model::time::Clock;
-use crate::wire::agent::{Action, Command, EventKind, FromNode, ToNode, VERSION};
+use crate::wire::agent::{Action, Command, EventKind, FromNode, OWN_FILES_MAX, ToNode, VERSION};
 
 /// Wait before Docker's events are asked for again.
 const EVENTS_AGAIN: Duration = Duration::from_secs(2);
@@ -161,6 +164,7 @@ fn begin(
         panel: Mutex::default(),
         image_locks: Mutex::default(),
         turns: tokio::sync::Semaphore::new(TURNS_MAX),
+        backups: tokio::sync::Semaphore::new(TOGETHER_MAX),
         proxy: tokio::sync::OnceCell::new(),
         config,
     });
@@ -203,7 +207,17 @@ impl Agent {
                 }
             }
             ToNode::ObjectUrl { ask, url } => self.ctx.urls.answered(ask, url),
-            ToNode::LookAtLayers { .. } => {}
+            ToNode::LookAtLayers { ask, server, layers, variables } => {
+                let agent = Arc::clone(self);
+                self.ctx.tasks.spawn(async move {
+                    tokio::select! {
+                        () = agent.ctx.stop.cancelled() => {}
+                        own_files = agent.look_at_layers(&server, layers, variables) => {
+                            let _taken = agent.ctx.outbox.send(FromNode::LayersLook { ask, own_files }).await;
+                        }
+                    }
+                });
+            }
             ToNode::SetDevMode { on } => self.with_layers(move |agent| async move {
                 let layers = agent.ctx.layers().await?;
                 layers.set_dev_mode(on);
@@ -247,6 +261,24 @@ impl Agent {
         };
         *self.ctx.purged.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
         Ok(())
+    }
+
+    /// Which of its own files a server would lose to these layers; or why that cannot be said.
+    async fn look_at_layers(
+        &self,
+        server: &ServerId,
+        layers: Vec<LayerRef>,
+        variables: BTreeMap<String, String>,
+    ) -> Result<Vec<String>, String> {
+        let folder = Folder::new(&self.ctx.config.data_dir, server);
+        let (home, words) = (folder.home(), |error: StepError| error.to_string());
+        let record = self.ctx.blocking("read the server's record", move || folder.load()).await.map_err(words)?;
+        let spec = record.and_then(|record| record.spec).ok_or("This server has not been prepared on this node")?;
+        let owner = spec.user.as_deref().and_then(instance::ids);
+        let look = self.ctx.layers().await.map_err(words)?.look(Request { home, layers, variables, owner }).await;
+        let mut own_files = look.map_err(|error| error.to_string())?.replaced;
+        own_files.truncate(OWN_FILES_MAX);
+        Ok(own_files)
     }
 
     fn welcome(self: &Arc<Self>, version: u32, panel: &PanelId, servers: Vec<ServerId>) {

@@ -61,6 +61,8 @@ pub struct Ctx {
     pub image_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// So many servers are made, started or looked at together; a wake does not wait for its turn.
     pub turns: Semaphore,
+    /// So many backups are made together.
+    pub backups: Semaphore,
     /// Layers of templates, opened when they are first needed.
     pub layers: tokio::sync::OnceCell<Layers>,
     /// Questions for addresses of layers that wait for the panel's answer.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::backups::BackupError;
 use super::docker::DockerError;
 use super::firewall::FirewallError;
 use super::layers::LayersError;
@@ -54,6 +55,9 @@ pub enum StepError {
     /// Its layers.
     #[error(transparent)]
     Layers(#[from] LayersError),
+    /// Its backups.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// A newer command of another kind came.
     #[error("Given up because something else was asked for meanwhile")]
     Superseded,
@@ -92,6 +96,7 @@ impl StepError {
         match self {
             StepError::Image { retryable, .. } => *retryable,
             StepError::Layers(error) => error.retryable(),
+            StepError::Backup(error) => error.retryable(),
             StepError::Spec(_) | StepError::Outdated => false,
             StepError::Docker(_)
             | StepError::Firewall(_)

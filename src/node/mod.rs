@@ -13,14 +13,17 @@
 //! | `link/` | the way to a panel on another machine |
 //! | `console`, `samples`, `machine` | logs and input, measurements, the machine |
 //! | `layers/`, `urls` | a server's folder out of templates, their cache, and where they come from |
+//! | `backups/`, `download` | archives of a server's data, and what comes out of the object store |
 //! | `images`, `firewall`, `record` | images, packet filter, the memory on the disk |
 
 mod agent;
+mod backups;
 mod config;
 mod console;
 mod ctx;
 mod docker;
 mod door;
+mod download;
 mod error;
 mod firewall;
 mod heartbeat;

@@ -1,7 +1,7 @@
 //! What the agent remembers of one server, and the folder that holds it.
 //!
 //! `instances/<server>/` holds `instance.json` (this record, mode 600, replaced as a whole), `data/` (the game's) and `door/` (the
-//! sidecar's). Beside Docker's labels it is the agent's only memory: after a kill at any point it is either the old record or the
+//! sidecar's); `backups` keeps more in it while data are exchanged. Beside Docker's labels it is the agent's only memory: after a kill at any point it is either the old record or the
 //! new one. Of a destroyed server `gone/<server>.json` keeps the generation, so that an old command cannot bring it back.
 
 use std::fs;
@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::backups::Archived;
 use crate::model::ids::{CommandId, PanelId, ServerId};
 use crate::model::servers::Run;
 use crate::model::time::Millis;
@@ -48,6 +49,10 @@ pub enum Answer {
     },
     /// To `destroy_instance`.
     Destroyed,
+    /// To `backup_instance`.
+    BackedUp(Archived),
+    /// To `restore_instance` and `undo_restore`.
+    Restored,
     /// It did not work.
     Failed {
         /// In words.
@@ -83,6 +88,9 @@ pub struct Record {
     pub spec: Option<InstanceSpec>,
     /// The last command that was answered.
     pub last_answer: Option<(CommandId, Answer)>,
+    /// The last backup, restore or undo that was answered: they stand beside the steps of its life.
+    #[serde(default)]
+    pub last_archive_answer: Option<(CommandId, Answer)>,
     /// Runs, oldest first; the last one may be open.
     pub runs: Vec<Run>,
     /// When the agent last woke it on its own.
@@ -107,6 +115,7 @@ impl Record {
             generation: 0,
             spec: None,
             last_answer: None,
+            last_archive_answer: None,
             runs: Vec::new(),
             woken_at: None,
             intent: Intent::Absent,

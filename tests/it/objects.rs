@@ -1,6 +1,6 @@
 //! The object store: each promise is checked on a real S3 server and on a folder, by the same body.
 
-mod site;
+pub mod site;
 
 use std::time::Duration;
 

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType, MountVolumeOptions,
-    NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerSummaryStateEnum, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount,
+    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions, WaitContainerOptions,
@@ -15,6 +15,10 @@ use futures_util::StreamExt;
 use super::{DockerError, Engine};
 use crate::model::time::Millis;
 use crate::node::stamps;
+
+/// Tries to let a container go on, and the wait between two of them.
+const UNPAUSE_TRIES: u32 = 20;
+const UNPAUSE_WAIT: Duration = Duration::from_millis(50);
 
 /// A folder of the host or a volume, mounted into a container.
 #[derive(Debug, Clone)]
@@ -80,8 +84,10 @@ pub struct ContainerPlan {
 pub struct Container {
     /// Docker's id.
     pub id: String,
-    /// Its process runs.
+    /// Its process runs, or is held still.
     pub running: bool,
+    /// Its process is held still.
+    pub paused: bool,
     /// Its process on the host, while it runs.
     pub pid: Option<i64>,
     /// Last start as Docker writes it; the same text is the same start.
@@ -188,6 +194,29 @@ impl Engine {
         }
     }
 
+    /// Holds all processes of a container still. False: it does not run, or is held already.
+    pub async fn pause(&self, name: &str) -> Result<bool, DockerError> {
+        match self.docker().await?.pause_container(name).await.map_err(|error| self.told(error)) {
+            Ok(()) => Ok(true),
+            Err(DockerError::NotFound(_) | DockerError::Conflict(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Lets a container go on that was held still; one that is not stays as it is.
+    pub async fn unpause(&self, name: &str) -> Result<(), DockerError> {
+        let mut told = Err(DockerError::Slow);
+        for _ in 0..UNPAUSE_TRIES {
+            told = self.docker().await?.unpause_container(name).await.map_err(|error| self.told(error));
+            if told.is_ok() || !self.inspect(name).await?.is_some_and(|container| container.paused) {
+                return Ok(());
+            }
+            // Right after a pause, Docker may not find it paused yet.
+            tokio::time::sleep(UNPAUSE_WAIT).await;
+        }
+        told
+    }
+
     /// Waits until a container does not run, at most so long. True: it does not.
     pub async fn wait_end(&self, name: &str, at_most: Duration) -> Result<bool, DockerError> {
         let docker = self.docker().await?;
@@ -230,6 +259,7 @@ impl Engine {
         Ok(Some(Container {
             id: said.id.unwrap_or_default(),
             running: state.running.unwrap_or_default(),
+            paused: state.paused.unwrap_or_default(),
             pid: state.pid.filter(|pid| *pid > 0),
             started_at: stamps::millis(&started),
             started,
@@ -247,7 +277,7 @@ impl Engine {
         let said = self.docker().await?.list_containers(Some(options)).await.map_err(|error| self.told(error))?;
         let listed = said.into_iter().map(|container| Listed {
             id: container.id.unwrap_or_default(),
-            running: container.state == Some(bollard::models::ContainerSummaryStateEnum::RUNNING),
+            running: matches!(container.state, Some(ContainerSummaryStateEnum::RUNNING | ContainerSummaryStateEnum::PAUSED)),
             labels: container.labels.unwrap_or_default(),
         });
         Ok(listed.collect())

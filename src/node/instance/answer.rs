@@ -13,10 +13,20 @@ impl Worker {
     /// Answers a command for the first time: remembered before it is told, so that it can be told again.
     pub(super) async fn conclude(&mut self, command: &CommandId, answer: Answer) {
         self.record.last_answer = Some((command.clone(), answer.clone()));
+        self.keep_and_tell(command, &answer).await;
+    }
+
+    /// The same for backups, restores and their undoing: the steps of life have their own last answer.
+    pub(super) async fn conclude_archive(&mut self, command: &CommandId, answer: Answer) {
+        self.record.last_archive_answer = Some((command.clone(), answer.clone()));
+        self.keep_and_tell(command, &answer).await;
+    }
+
+    async fn keep_and_tell(&mut self, command: &CommandId, answer: &Answer) {
         if let Err(error) = self.save().await {
             tracing::warn!(server = %self.record.server, %error, "could not write the record");
         }
-        self.answer(command, &answer).await;
+        self.answer(command, answer).await;
     }
 
     /// Tells an answer, with what is there now.
@@ -28,6 +38,8 @@ impl Worker {
             Answer::Stopped => EventKind::Stopped(report),
             Answer::Busy { players } => EventKind::Busy { players: *players },
             Answer::Destroyed => EventKind::Destroyed,
+            Answer::BackedUp(archived) => EventKind::BackedUp(archived.clone()),
+            Answer::Restored => EventKind::Restored(report),
             Answer::Failed { reason, retryable } => {
                 EventKind::Failed { reason: reason.clone(), retryable: *retryable, report: Some(report) }
             }

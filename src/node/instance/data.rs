@@ -8,6 +8,7 @@ use sha2::{Digest, Sha256};
 
 use super::parts::{self, game_name, volume_name};
 use super::worker::Worker;
+use crate::model::ids::CommandId;
 use crate::node::docker::NewMount;
 use crate::node::error::StepError;
 use crate::node::layers::{Layers, Prepared, Request};
@@ -48,7 +49,7 @@ impl Worker {
     }
 
     /// Makes the data as the description wants them. A game that runs keeps what it has until its next start.
-    pub(super) async fn ensure_data(&mut self, spec: &InstanceSpec) -> Result<(), StepError> {
+    pub(super) async fn ensure_data(&mut self, spec: &InstanceSpec, command: Option<&CommandId>) -> Result<(), StepError> {
         if self.data_is_made(spec) {
             return Ok(());
         }
@@ -56,9 +57,13 @@ impl Worker {
         if game.as_ref().is_some_and(|game| game.running) {
             return Ok(());
         }
+        self.break_off_reading().await;
+        self.settle().await?;
         let home = self.instance.folder.home();
+        let origin = self.expect_origin(spec).await?;
         if spec.layers.is_empty() && !Layers::laid_out(&home) {
             self.make_data_folder(spec).await?;
+            self.bring_origin(origin, command).await?;
             self.data = Some(Data { made_of: inputs(spec), overlay: None });
             return Ok(());
         }
@@ -75,6 +80,7 @@ impl Worker {
             prepared = async { Ok::<_, StepError>(self.ctx.layers().await?.prepare(request).await?) } => prepared?,
         };
         self.tell_of(&prepared).await;
+        self.bring_origin(origin, command).await?;
         let overlay = prepared.volume_options();
         self.ensure_volume(spec, overlay.as_deref()).await?;
         self.data = Some(Data { made_of: inputs(spec), overlay });

@@ -28,6 +28,12 @@ impl Worker {
             return Ok(());
         }
         let game = self.ctx.engine.inspect(&game_name(&self.record.server)).await?;
+        self.sweep_old_data().await;
+        if game.as_ref().is_some_and(|game| game.running && game.paused) && !self.holds_game() {
+            // Held still for a backup by an agent that was killed meanwhile.
+            tracing::info!(server = %self.record.server, "a game that was held still is let go");
+            self.ctx.engine.unpause(&game_name(&self.record.server)).await?;
+        }
         let running = game.as_ref().filter(|game| game.running);
         self.instance.show(|view| {
             view.pid = running.and_then(|game| game.pid);

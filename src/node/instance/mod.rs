@@ -3,12 +3,14 @@
 //! The handle takes jobs into a bounded queue and shows the last known state without waiting. The worker owns the record.
 
 mod answer;
+mod backup;
 mod data;
 mod listens;
 mod look;
 mod parts;
 mod prepare;
 mod probe;
+mod restore;
 mod start;
 mod stop;
 mod worker;
@@ -18,6 +20,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+
+pub use parts::ids;
 
 use super::ctx::Ctx;
 use super::record::{Folder, Intent, Record};
@@ -252,6 +256,14 @@ impl Instance {
         let runs = matches!(report.seen, Seen::Running { .. } | Seen::Starting { .. });
         report.sample = locked(&self.sample).filter(|_| runs);
         report
+    }
+}
+
+/// Backups and what belongs to them stand beside the steps of a server's life, which alone have an order.
+fn is_archival(action: &Action) -> bool {
+    match action {
+        Action::BackupInstance { .. } | Action::RestoreInstance { .. } | Action::UndoRestore => true,
+        Action::PrepareInstance { .. } | Action::StartInstance | Action::StopInstance { .. } | Action::DestroyInstance => false,
     }
 }
 

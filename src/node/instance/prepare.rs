@@ -23,7 +23,7 @@ impl Worker {
         self.fetch_image(command, spec).await?;
         let ctx = std::sync::Arc::clone(&self.ctx);
         let _turn = ctx.turns.acquire().await;
-        self.ensure_data(spec).await?;
+        self.ensure_data(spec, Some(command)).await?;
         if self.record.intent == Intent::Absent {
             self.record.intent = Intent::Down;
             self.save().await?;

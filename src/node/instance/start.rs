@@ -17,7 +17,7 @@ const LATE_WAIT_SECS: u32 = 10;
 
 impl Worker {
     /// None: the answer comes when the game does.
-    pub(super) async fn start(&mut self, _command: &CommandId) -> Result<Option<Answer>, StepError> {
+    pub(super) async fn start(&mut self, command: &CommandId) -> Result<Option<Answer>, StepError> {
         let spec = self.spec()?;
         if !matches!(self.record.intent, Intent::Up | Intent::Down) {
             return Err(StepError::NotPrepared);
@@ -28,12 +28,13 @@ impl Worker {
             GameIs::Starting if self.waiting.is_some() => return Ok(None),
             GameIs::Starting | GameIs::Down => {}
         }
+        self.break_off_reading().await;
         let ctx = std::sync::Arc::clone(&self.ctx);
         let _turn = ctx.turns.acquire().await;
         self.ctx.firewall.ensure().await?;
         self.ensure_network(&spec).await?;
         self.ensure_door(&spec).await?;
-        self.ensure_data(&spec).await?;
+        self.ensure_data(&spec, Some(command)).await?;
         self.ensure_game(&spec).await?;
         let before = self.ctx.engine.inspect(&game_name(&spec.server)).await?.map(|game| game.started).unwrap_or_default();
         self.record.started_before = before;
@@ -50,8 +51,9 @@ impl Worker {
     /// next look takes that for what it is.
     pub(super) async fn wake_up(&mut self) -> Result<(), StepError> {
         let spec = self.spec()?;
+        self.break_off_reading().await;
         if !self.data_is_made(&spec) {
-            self.ensure_data(&spec).await?;
+            self.ensure_data(&spec, None).await?;
         }
         let (plan, revision) = self.game_plan(&spec)?;
         if self.game_made.as_ref() != Some(&revision) {

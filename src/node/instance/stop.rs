@@ -58,6 +58,10 @@ impl Worker {
         let name = game_name(&self.record.server);
         let Some(game) = self.ctx.engine.inspect(&name).await? else { return Ok(()) };
         if game.running {
+            self.break_off_reading().await;
+            if game.paused {
+                self.ctx.engine.unpause(&name).await?;
+            }
             self.ask_to_end(&name, at_most).await?;
         }
         if let Some(ended) = self.ctx.engine.inspect(&name).await?.and_then(|game| game.finished_at) {
@@ -105,6 +109,7 @@ impl Worker {
     }
 
     pub(super) async fn destroy(&mut self) -> Result<Answer, StepError> {
+        self.break_off().await;
         if self.record.intent != Intent::Gone {
             self.waiting = None;
             // A run is closed by what Docker knows of its end, so the game ends before its container goes.
@@ -129,6 +134,7 @@ impl Worker {
 
     /// Containers and network go; data are never removed on a list's say-so, only moved aside. True: done.
     pub(super) async fn orphan(&mut self) -> bool {
+        self.break_off().await;
         self.waiting = None;
         let removed = async {
             self.remove_all().await?;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::DropGuard;
 
+use super::backup::{Beside, BesideEnd, beside_end};
 use super::data::Data;
 use super::probe::{Probe, ProbeEnd};
 use super::{Instance, Job};
@@ -47,11 +48,26 @@ pub struct Worker {
     pub(super) game_made: Option<String>,
     /// The data as they were made last, as far as known.
     pub(super) data: Option<Data>,
+    /// A backup that is made, or one that is brought here.
+    pub(super) beside: Option<Beside>,
+    /// When it was last looked whether there are old data to forget.
+    pub(super) swept: Option<Millis>,
+}
+
+/// What became of a command.
+pub(super) enum Done {
+    /// This is the answer.
+    Answer(Answer),
+    /// The game's first answer is the answer.
+    WithGame,
+    /// It goes on beside the worker, which is told of its end.
+    Beside,
 }
 
 enum Turn {
     Job(Option<Job>),
     Probe(ProbeEnd),
+    Beside(BesideEnd),
 }
 
 async fn probe_end(waiting: Option<&mut Waiting>) -> ProbeEnd {
@@ -64,7 +80,19 @@ async fn probe_end(waiting: Option<&mut Waiting>) -> ProbeEnd {
 impl Worker {
     pub(super) fn new(ctx: Arc<Ctx>, instance: Arc<Instance>, record: Record) -> Worker {
         let seen = instance.view().report.seen;
-        Worker { ctx, instance, record, seen, game: GameIs::Down, waiting: None, door_socket: None, game_made: None, data: None }
+        Worker {
+            ctx,
+            instance,
+            record,
+            seen,
+            game: GameIs::Down,
+            waiting: None,
+            door_socket: None,
+            game_made: None,
+            data: None,
+            beside: None,
+            swept: None,
+        }
     }
 
     pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
@@ -72,11 +100,15 @@ impl Worker {
         if self.record.spec.is_some() && !matches!(self.record.intent, Intent::Gone) {
             self.open_door_socket();
         }
+        if let Err(error) = self.settle().await {
+            tracing::error!(server = %self.record.server, %error, "an exchange of data that was broken off cannot be ended");
+        }
         loop {
             let turn = tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
                 end = probe_end(self.waiting.as_mut()) => Turn::Probe(end),
+                end = beside_end(self.beside.as_mut()) => Turn::Beside(end),
                 job = queue.recv() => Turn::Job(job),
             };
             tokio::select! {
@@ -108,45 +140,56 @@ impl Worker {
                 }
             }
             Turn::Probe(end) => self.probed(end).await,
+            Turn::Beside(end) => self.beside_ended(end).await,
         }
         true
     }
 
     async fn command(&mut self, command: &Command) {
         let server = self.record.server.clone();
-        if let Some((id, answer)) = &self.record.last_answer
+        let archival = super::is_archival(&command.action);
+        let known = if archival { &self.record.last_archive_answer } else { &self.record.last_answer };
+        if let Some((id, answer)) = known
             && *id == command.id
         {
             let answer = answer.clone();
             self.answer(&command.id, &answer).await;
             return;
         }
-        if self.waiting.as_ref().is_some_and(|waiting| waiting.commands.contains(&command.id)) {
+        let waits = self.waiting.as_ref().is_some_and(|waiting| waiting.commands.contains(&command.id));
+        if waits || self.beside.as_ref().is_some_and(|beside| beside.command == command.id) {
             return self.ctx.tell(&server, Some(&command.id), EventKind::Accepted).await;
         }
-        if command.generation < self.record.generation {
-            let answer = Answer::Failed { reason: StepError::Outdated.to_string(), retryable: false };
-            return self.answer(&command.id, &answer).await;
-        }
-        self.record.generation = command.generation;
-        self.ctx.tell(&server, Some(&command.id), EventKind::Accepted).await;
-        let done = match &command.action {
-            Action::PrepareInstance { spec } => self.prepare(&command.id, spec).await.map(Some),
-            Action::StartInstance => self.start(&command.id).await,
-            Action::StopInstance { keep_door, unless_busy } => self.stop(*keep_door, *unless_busy).await.map(Some),
-            Action::DestroyInstance => self.destroy().await.map(Some),
-            Action::BackupInstance { .. } | Action::RestoreInstance { .. } | Action::UndoRestore => {
-                Ok(Some(Answer::Failed { reason: "not yet".to_owned(), retryable: false }))
+        if !archival {
+            if command.generation < self.record.generation {
+                let answer = Answer::Failed { reason: StepError::Outdated.to_string(), retryable: false };
+                return self.answer(&command.id, &answer).await;
             }
-        };
-        match done {
-            Ok(Some(answer)) => self.conclude(&command.id, answer).await,
-            Ok(None) => self.wait_too(&command.id),
+            self.record.generation = command.generation;
+        }
+        self.ctx.tell(&server, Some(&command.id), EventKind::Accepted).await;
+        let done = match self.carry_out(command).await {
+            Ok(Done::Answer(answer)) => answer,
+            Ok(Done::WithGame) => return self.wait_too(&command.id),
+            Ok(Done::Beside) => return,
             Err(error) => {
                 tracing::info!(%server, %error, "a command failed");
                 let _looked = self.look().await;
-                self.conclude(&command.id, Answer::Failed { reason: error.to_string(), retryable: error.retryable() }).await;
+                Answer::Failed { reason: error.to_string(), retryable: error.retryable() }
             }
+        };
+        if archival { self.conclude_archive(&command.id, done).await } else { self.conclude(&command.id, done).await }
+    }
+
+    async fn carry_out(&mut self, command: &Command) -> Result<Done, StepError> {
+        match &command.action {
+            Action::PrepareInstance { spec } => self.prepare(&command.id, spec).await.map(Done::Answer),
+            Action::StartInstance => Ok(self.start(&command.id).await?.map_or(Done::WithGame, Done::Answer)),
+            Action::StopInstance { keep_door, unless_busy } => self.stop(*keep_door, *unless_busy).await.map(Done::Answer),
+            Action::DestroyInstance => self.destroy().await.map(Done::Answer),
+            Action::BackupInstance { backup, save } => self.begin_backup(&command.id, backup, save.as_ref()).await,
+            Action::RestoreInstance { backup, try_only } => self.begin_restore(&command.id, backup, *try_only).await,
+            Action::UndoRestore => self.undo_restore().await.map(Done::Answer),
         }
     }
 

@@ -20,6 +20,8 @@ use crate::model::ids::TemplateId;
 use crate::model::layers::LayerRef;
 use crate::model::templates::Manifest;
 
+/// In the agent's data folder.
+const CACHE: &str = "cache";
 /// On their way in.
 const INCOMING: &str = ".incoming";
 /// On their way out.
@@ -147,7 +149,7 @@ fn names(folder: &Path) -> io::Result<Vec<String>> {
 impl Cache {
     /// Opens the cache below the agent's data folder, and clears what a kill or a power cut left half done.
     pub fn open(data_dir: &Path) -> io::Result<Arc<Cache>> {
-        let root = data_dir.join("cache");
+        let root = data_dir.join(CACHE);
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         for name in [INCOMING, GONE] {
             let folder = root.join(name);
@@ -251,6 +253,11 @@ impl Cache {
         let path = self.root.join(folder);
         rustix::fs::syncfs(fs::File::open(&path)?)?;
         fs::write(path.join(SYNCED_FILE), "")
+    }
+
+    /// The files of a layer, by its folder in the cache.
+    pub fn tree_in(data_dir: &Path, folder: &str) -> PathBuf {
+        data_dir.join(CACHE).join(folder).join(TREE)
     }
 
     /// Where unpacked layers wait for their place. The tree is in it.

@@ -45,7 +45,8 @@ pub use fetch::{LayerUrls, TRIES};
 use place::{Sources, retire_rendered};
 use plan::{Copies, Plan, stale_in_overlay};
 pub use probe::Way;
-use record::{Head, Provenance, Used, read_head, read_provenance, write_both};
+pub use probe::{OPAQUE, YES};
+use record::{Head, Provenance, Used, read_head, read_provenance, write_both, write_provenance};
 
 /// The server's own folder, in its home.
 pub const DATA: &str = "data";
@@ -205,6 +206,25 @@ impl Layers {
     /// Is something of this server's folder made of layers?
     pub fn laid_out(home: &Path) -> bool {
         home.join(record::HEAD_FILE).exists()
+    }
+
+    /// What lies below the data of a server that is an overlay, the highest first; empty: its data are the whole of what its game sees.
+    /// Stays as it is until the server is prepared anew.
+    pub fn below(data_dir: &Path, home: &Path) -> io::Result<Vec<PathBuf>> {
+        let Some(head) = read_head(home)?.filter(|head| head.way == Way::Overlay) else { return Ok(Vec::new()) };
+        let rendered = head.rendered.iter().map(|name| home.join(name));
+        Ok(rendered.chain(head.layers.iter().rev().map(|used| Cache::tree_in(data_dir, &used.folder))).collect())
+    }
+
+    /// Files of layers that lie in a server's own folder, although it is an overlay.
+    pub fn copied(home: &Path) -> io::Result<BTreeSet<String>> {
+        Ok(read_provenance(home)?.copied)
+    }
+
+    /// Remembers which of them do, after the folder was exchanged for another.
+    pub fn set_copied(home: &Path, copied: BTreeSet<String>) -> io::Result<()> {
+        let before = read_provenance(home)?;
+        if before.copied == copied { Ok(()) } else { write_provenance(home, &Provenance { copied, ..before }) }
     }
 
     /// Fetched layers that the disk is still writing. Before this is 0, the data folder is not to be taken away.

@@ -40,9 +40,9 @@ impl fmt::Display for Way {
 /// Options of every overlay: without these features, layers may be exchanged while it is not mounted.
 pub(super) const OVERLAY_OPTIONS: &str = "index=off,metacopy=off,redirect_dir=off,xino=off";
 /// A folder with this hides what the layers below have in it.
-pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+pub const OPAQUE: &str = "trusted.overlay.opaque";
 /// Its value.
-pub(super) const YES: &[u8] = b"y";
+pub const YES: &[u8] = b"y";
 /// Name of the folder in which it is tried.
 const FOLDER: &str = "probe";
 

@@ -81,7 +81,11 @@ pub(super) fn read_provenance(home: &Path) -> io::Result<Provenance> {
     Ok(read(home.join(PROVENANCE_FILE))?.unwrap_or_default())
 }
 
+pub(super) fn write_provenance(home: &Path, provenance: &Provenance) -> io::Result<()> {
+    write(home, PROVENANCE_FILE, provenance)
+}
+
 pub(super) fn write_both(home: &Path, head: &Head, provenance: &Provenance) -> io::Result<()> {
-    write(home, PROVENANCE_FILE, provenance)?;
+    write_provenance(home, provenance)?;
     write(home, HEAD_FILE, head)
 }

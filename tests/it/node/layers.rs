@@ -1,6 +1,6 @@
 //! Layers on a node: fetched once, whatever breaks on the way; merged alike in every way; the server's own files stay.
 
-mod shelf;
+pub mod shelf;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

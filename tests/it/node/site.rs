@@ -16,7 +16,7 @@ use roost::model::nodes::Profile;
 use roost::model::servers::PublicPort;
 use roost::model::time::{Clock, Millis};
 use roost::node::NodeConfig;
-use roost::wire::agent::{Action, Command, Event, EventKind, FromNode, InstanceReport, ToNode, VERSION};
+use roost::wire::agent::{Action, Command, Event, EventKind, FromNode, InstanceReport, ToNode, UrlFor, VERSION};
 use roost::wire::door::Verdict;
 use roost::wire::spec::InstanceSpec;
 use tokio::runtime::Runtime;
@@ -74,6 +74,13 @@ pub fn free_port() -> u16 {
     }
 }
 
+/// Answers questions for addresses, as the panel does.
+#[async_trait::async_trait]
+pub trait Addresses: Send + Sync {
+    /// None: the panel says nothing.
+    async fn address(&self, of: &UrlFor) -> Option<Result<String, String>>;
+}
+
 pub struct Site {
     pub panel: PanelId,
     pub config: NodeConfig,
@@ -87,6 +94,8 @@ pub struct Site {
     answers: Vec<(CommandId, EventKind)>,
     pub servers: Vec<ServerId>,
     generation: i64,
+    /// Who answers for addresses; none: nobody does.
+    pub addresses: Option<Arc<dyn Addresses>>,
 }
 
 /// Pools of this run's tests: a /24 each, out of a range that no other test uses.
@@ -121,6 +130,7 @@ impl Site {
             answers: Vec::new(),
             servers: Vec::new(),
             generation: 0,
+            addresses: None,
         }
     }
 
@@ -164,6 +174,11 @@ impl Site {
     pub async fn next(&mut self) -> FromNode {
         let message = tokio::time::timeout(PATIENCE, self.from.as_mut().unwrap().recv()).await;
         let message = message.unwrap_or_else(|_| panic!("silence after {:#?}", self.events)).expect("the agent has ended");
+        if let (FromNode::WantUrl { ask, of }, Some(addresses)) = (&message, &self.addresses)
+            && let Some(url) = addresses.address(of).await
+        {
+            self.send(ToNode::ObjectUrl { ask: *ask, url }).await;
+        }
         if let FromNode::Event(event) = &message {
             self.events.push(event.clone());
             if let (Some(id), false) = (&event.command, matches!(event.kind, EventKind::Accepted | EventKind::Progress { .. })) {
@@ -339,6 +354,10 @@ impl Drop for Site {
             for id in ids.lines() {
                 program("docker", &[remove[0], remove[1], id]);
             }
+        }
+        let (_, volumes) = program("docker", &["volume", "ls", "-q", "--filter", &label]);
+        for volume in volumes.lines() {
+            program("docker", &["volume", "rm", volume]);
         }
         if self.config.firewall {
             let pool = self.config.subnet_pool.clone();
