@@ -234,7 +234,7 @@
         words.textContent = percent < 100 ? `${megabytes(told.loaded)} of ${megabytes(told.total)} MB` : "Checking every entry…";
       });
       request.addEventListener("load", () => {
-        if (request.status < 400) { location.assign(request.responseURL); location.hash = ""; return; }
+        if (request.status < 400) { location.assign(request.getResponseHeader("location")); return; }
         const answer = new DOMParser().parseFromString(request.responseText, "text/html");
         byId("main").replaceWith(document.adoptNode(answer.getElementById("main")));
         byId("main").querySelector(".field.bad input, h1")?.scrollIntoView({ block: "center" });
@@ -245,6 +245,8 @@
         for (const button of form.querySelectorAll(".busy")) button.classList.remove("busy");
       });
       request.open("POST", form.action);
+      // Where to go is told and not gone to: the page there is to say what was done.
+      request.setRequestHeader("roost-script", "1");
       request.send(new FormData(form));
     });
   }

@@ -58,8 +58,16 @@ impl Window {
     }
 
     pub async fn click(&self, css: &str) {
-        let button = self.client.wait().at_most(SOON).for_element(Locator::Css(css)).await.unwrap_or_else(|_| panic!("no button {css}"));
-        button.click().await.unwrap_or_else(|error| panic!("{css}: {error}"));
+        let begin = Instant::now();
+        loop {
+            let button = self.client.wait().at_most(SOON).for_element(Locator::Css(css)).await;
+            match button.unwrap_or_else(|_| panic!("no button {css}")).click().await {
+                Ok(()) => return,
+                // A live part has just been put in its place; a person finds it there again.
+                Err(error) if error.is_stale_element_reference() && begin.elapsed() < SOON => {}
+                Err(error) => panic!("{css}: {error}"),
+            }
+        }
     }
 
     /// The text of an element as it is now.

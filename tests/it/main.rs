@@ -27,6 +27,7 @@ mod machines;
 mod node;
 mod nodes_web;
 mod objects;
+mod operator;
 mod pages;
 mod placing;
 mod program;

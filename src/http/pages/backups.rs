@@ -4,6 +4,7 @@
 
 use askama::Template;
 use askama_web::WebTemplate;
+use sha2::{Digest, Sha256};
 
 use super::create::ByField;
 use super::fields::{Choice, Field};
@@ -177,6 +178,8 @@ pub struct ShelfPart {
     pub busy: bool,
     /// What this person may do.
     pub may: MayBackUp,
+    /// Of all that is shown: another one, where something has changed.
+    pub mark: String,
 }
 
 html_parts!(ShelfPart);
@@ -192,6 +195,7 @@ impl ShelfPart {
             undo: undo.map(|at| UndoLine { at: Moment::relative(at, now), until: Moment::relative(at + UNDO_KEPT, now) }),
             busy: shelf.busy(),
             may,
+            mark: hex::encode(&Sha256::digest(format!("{shelf:?}{may:?}"))[..12]),
         }
     }
 }

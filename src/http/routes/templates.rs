@@ -4,7 +4,7 @@ use std::io;
 
 use axum::extract::multipart::{Field, Multipart, MultipartRejection};
 use axum::extract::{Path, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
@@ -222,8 +222,10 @@ pub(super) async fn upload(
     State(web): State<Web>,
     signed_in: SignedIn,
     Named(id): Named<TemplateId>,
+    headers: HeaderMap,
     parts: Result<Multipart, MultipartRejection>,
 ) -> Answer {
+    let by_script = headers.contains_key("roost-script");
     templates::may_upload(&web.ctx, signed_in.actor(), &id).await?;
     let mut parts = parts.map_err(|_| Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "Send the form with its file."))?;
     let mut new = NewVersion::default();
@@ -241,7 +243,13 @@ pub(super) async fn upload(
         }
     }
     match done {
-        Ok(_) => Ok(go(&format!("/templates/{id}"), Said::VersionUploaded)),
+        Ok(_) => {
+            let mut gone = go(&format!("/templates/{id}"), Said::VersionUploaded);
+            if by_script {
+                *gone.status_mut() = StatusCode::CREATED;
+            }
+            Ok(gone)
+        }
         Err(Refusal::Invalid(fields)) => {
             let form = UploadForm::of(&new.version, &new.note, |field| fields.at(field).map(str::to_owned));
             Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, detail(&web, &signed_in, &id, None, form).await?))

@@ -88,7 +88,7 @@ async fn ready(ctx: &Ctx, spec: &InstanceSpec, address: Ipv4Addr, started: &str)
             let question = hex::decode(send_hex).unwrap_or_default();
             answers(SocketAddr::from((address, *port)), &question).await;
         }
-        Ready::LogLine { contains } => says(ctx, &spec.server, contains, stamps::nanos(started).unwrap_or_default()).await,
+        Ready::LogLine { contains } => says(ctx, &spec.server, contains, run_began(ctx, &spec.server, started).await).await,
     }
 }
 
@@ -117,6 +117,17 @@ async fn answers(address: SocketAddr, question: &[u8]) {
         sleep(wait.saturating_sub(asked.elapsed())).await;
         wait = (wait * 2).min(TRY_MAX);
     }
+}
+
+/// From when on a line is one of this run, in nanoseconds since 1970. Docker stamps a start only behind it, so that a quick game's first
+/// line is older than the start; the end of the run before is what it cannot be older than.
+async fn run_began(ctx: &Ctx, server: &ServerId, started: &str) -> u64 {
+    let started = stamps::nanos(started).unwrap_or_default();
+    let before = match ctx.engine.inspect(&game_name(server)).await {
+        Ok(game) => game.and_then(|game| game.finished_at).and_then(|at| u64::try_from(at.0 + 1).ok()),
+        Err(_) => return started,
+    };
+    before.map_or(0, |at| at * 1_000_000).min(started)
 }
 
 async fn says(ctx: &Ctx, server: &ServerId, text: &str, since: u64) {

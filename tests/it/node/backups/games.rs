@@ -143,7 +143,7 @@ async fn a_game_that_can_save_is_told_to_and_is_not_held() {
     let mut spec = site.demo();
     spec.image = busybox::IMAGE.to_owned();
     // Says what it hears, and saves after a while.
-    let script = "/busybox sleep 0.5; echo open; while read line; do echo \"heard $line\"; \
+    let script = "echo open; while read line; do echo \"heard $line\"; \
         if [ \"$line\" = save-all ]; then /busybox sleep 1; echo saved > /data/level; echo 'Saved the game'; fi; done";
     spec.args = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
     spec.ready = Ready::LogLine { contains: "open".to_owned() };

@@ -16,7 +16,7 @@ fn spec(site: &mut Site, layers: &[&LayerRef]) -> InstanceSpec {
     busybox::image();
     let mut spec = site.demo();
     busybox::IMAGE.clone_into(&mut spec.image);
-    spec.args = ["/busybox", "sh", "-c", "/busybox sleep 0.5; echo open; while :; do /busybox sleep 1; done"].map(str::to_owned).to_vec();
+    spec.args = ["/busybox", "sh", "-c", "echo open; while :; do /busybox sleep 1; done"].map(str::to_owned).to_vec();
     spec.ready = roost::model::games::Ready::LogLine { contains: "open".to_owned() };
     spec.stop.wait_secs = 1;
     spec.layers = layers.iter().map(|layer| (*layer).clone()).collect();
