@@ -5,10 +5,10 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::shapes::{NewNodeToken, NodeDetail, NodeServerShape, NodeShape, NodeTokenShape, Nodes, ProblemShape};
+use super::shapes::{NewNodeToken, NodeServerShape, NodeShape, NodeTokenShape, Nodes, ProblemShape};
 use crate::domain::nodes::Invitation;
 use crate::domain::{Fields, Refusal, nodes};
 use crate::http::Web;
@@ -33,6 +33,32 @@ pub(in crate::http) struct Purge {
     pub templates: Option<Vec<String>>,
 }
 
+/// A machine and its servers.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct NodeDetail {
+    pub node: NodeShape,
+    pub servers: Vec<NodeServerShape>,
+    /// How far its emptying is; null: it is not being emptied.
+    pub emptying: Option<EmptyingShape>,
+}
+
+/// How far the emptying of a machine is, in numbers of servers.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct EmptyingShape {
+    /// Still there.
+    pub left: usize,
+    /// Of them: leaving right now.
+    pub leaving: usize,
+    /// Of them: awake or being worked on; each leaves when it next rests.
+    pub awake: usize,
+    /// Of them: no other machine takes them for now.
+    pub stuck: usize,
+    /// Why not, of the first one.
+    pub why: Option<String>,
+    /// Gone from there, and not wholly arrived elsewhere.
+    pub arriving: usize,
+}
+
 /// Every machine.
 #[utoipa::path(get, path = "/api/nodes", tag = "nodes", responses((status = 200, body = Nodes), (status = 404, body = ProblemShape)))]
 pub(super) async fn list(State(web): State<Web>, caller: Caller) -> Answer {
@@ -47,8 +73,12 @@ pub(super) async fn list(State(web): State<Web>, caller: Caller) -> Answer {
 )]
 pub(super) async fn one(State(web): State<Web>, caller: Caller, Named(id): Named<NodeId>) -> Answer {
     let (node, servers) = nodes::find(&web.ctx, caller.actor(), &id).await?;
+    let emptying = nodes::emptying(&web.ctx, &node, &servers).await?.map(|told| {
+        let (stuck, why) = told.stuck.unzip();
+        EmptyingShape { left: told.left, leaving: told.leaving, awake: told.awake, stuck: stuck.unwrap_or(0), why, arriving: told.arriving }
+    });
     let node = NodeShape::of(&node, web.ctx.clock.now());
-    Ok(Json(NodeDetail { node, servers: servers.iter().map(NodeServerShape::of).collect() }).into_response())
+    Ok(Json(NodeDetail { node, servers: servers.iter().map(NodeServerShape::of).collect(), emptying }).into_response())
 }
 
 /// Makes a token by which a machine joins: a new one by `name` and `region`, or one that is known by `node`. It works once, for an hour,

@@ -510,13 +510,6 @@ pub(in crate::http) struct Nodes {
     pub nodes: Vec<NodeShape>,
 }
 
-/// A machine and its servers.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct NodeDetail {
-    pub node: NodeShape,
-    pub servers: Vec<NodeServerShape>,
-}
-
 /// A server of a machine.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct NodeServerShape {
