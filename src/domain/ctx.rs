@@ -20,7 +20,7 @@ use crate::model::nodes::Node;
 use crate::model::placing::Overcommit;
 use crate::model::secrets::Secret;
 use crate::model::servers::Server;
-use crate::model::time::{Clock, MINUTE};
+use crate::model::time::{Clock, MINUTE, Millis};
 use crate::model::users::{Right, Role, User, may};
 use crate::objects::ObjectStore;
 use crate::store::Db;
@@ -214,6 +214,11 @@ impl Ctx {
             self.servers.forget(owner);
         }
         let _ = self.changes.send(change);
+    }
+
+    /// An id that sorts by time: of lines of histories and their like.
+    pub(super) fn dated_id(now: Millis) -> String {
+        format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>()))
     }
 
     /// Random bytes from the system.

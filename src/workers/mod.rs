@@ -7,6 +7,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -79,6 +80,34 @@ impl Runner {
         });
     }
 
+    /// Runs a tick every period, and at once when somebody nudges.
+    fn nudged<F>(
+        &mut self,
+        name: &'static str,
+        period: Duration,
+        ctx: &Arc<Ctx>,
+        nudge: fn(&Ctx) -> &Notify,
+        tick: impl Fn(Arc<Ctx>) -> F + Send + Sync + 'static,
+    ) where
+        F: Future<Output = Result<(), Refusal>> + Send,
+    {
+        let (stop, ctx) = (self.stop.clone(), ctx.clone());
+        self.task(name, async move {
+            let mut timer = tokio::time::interval(period);
+            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    _ = timer.tick() => {}
+                    () = nudge(&ctx).notified() => {}
+                }
+                if let Err(error) = tick(ctx.clone()).await {
+                    tracing::warn!(worker = name, error = &error as &dyn std::error::Error, "a tick failed; the next one comes");
+                }
+            }
+        });
+    }
+
     /// Waits for the order to stop, or for a task that ends on its own; then ends the others. True: it was ordered.
     pub async fn run(mut self, order: impl Future<Output = ()>) -> bool {
         let ordered = tokio::select! {
@@ -99,41 +128,17 @@ impl Runner {
 
 /// Starts the panel's workers.
 pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
-    let stop = runner.stop_token();
-    let due = ctx.clone();
-    runner.task("reconcile-due", async move {
-        let mut timer = tokio::time::interval(DUE_EVERY);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = timer.tick() => {}
-                () = due.nudge.notified() => {}
-            }
-            if let Err(error) = servers::reconcile(&due, false).await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "servers could not be looked at; next time again");
-            }
-        }
-    });
-    let (stop, saves) = (runner.stop_token(), ctx.clone());
-    runner.task("backups", async move {
-        let mut timer = tokio::time::interval(BACKUPS_EVERY);
-        timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                _ = timer.tick() => {}
-                () = saves.backups_nudge.notified() => {}
-            }
-            let done = async {
-                backups::tick(&saves).await?;
-                servers::moves(&saves).await
-            };
-            if let Err(error) = done.await {
-                tracing::warn!(error = &error as &dyn std::error::Error, "backups could not be looked at; next time again");
-            }
-        }
-    });
+    runner.nudged("reconcile-due", DUE_EVERY, ctx, |ctx| &ctx.nudge, |ctx| async move { servers::reconcile(&ctx, false).await.map(drop) });
+    runner.nudged(
+        "backups",
+        BACKUPS_EVERY,
+        ctx,
+        |ctx| &ctx.backups_nudge,
+        |ctx| async move {
+            backups::tick(&ctx).await?;
+            servers::moves(&ctx).await
+        },
+    );
     let all = ctx.clone();
     runner.every("reconcile", periods.reconcile, move || {
         let ctx = all.clone();

@@ -20,7 +20,7 @@ mod times;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::servers::find;
+use super::servers::{find, note};
 use super::{Actor, Change, Ctx, Refusal};
 use crate::model::backups::{Backup, KEPT_MAX, Reason, Restore, Schedule, State, undoable};
 use crate::model::ids::{BackupId, ServerId};
@@ -28,7 +28,7 @@ use crate::model::servers::{Seen, Server, Wanted};
 use crate::model::time::Millis;
 use crate::model::users::Right;
 use crate::objects::{ObjectError, Verb};
-use crate::store::{Db, backups, events, restores as restore_rows, schedules};
+use crate::store::{Db, backups, restores as restore_rows, schedules};
 
 pub(super) use answers::{take, url};
 pub use restores::{restore, undo};
@@ -208,14 +208,4 @@ pub(super) async fn throw_all_away(db: &Db, server: &ServerId, now: Millis) -> R
 /// Live pages show it anew.
 fn tell(ctx: &Ctx, backup: &Backup) {
     ctx.tell(Change::Server { owner: backup.owner.clone(), server: backup.server.clone(), gone: false });
-}
-
-/// Keeps a line in the server's history.
-async fn note(ctx: &Ctx, server: &Server, who: &str, what: &str, why: &str) -> Result<(), Refusal> {
-    let now = ctx.clock.now();
-    let id = format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>()));
-    let entry = events::Event { id, at: now, who: who.to_owned(), what: what.to_owned(), why: why.to_owned() };
-    events::insert(&ctx.db, &server.id, &server.owner, &entry).await?;
-    ctx.tell(Change::Server { owner: server.owner.clone(), server: server.id.clone(), gone: false });
-    Ok(())
 }

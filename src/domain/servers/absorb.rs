@@ -3,13 +3,13 @@
 use std::sync::Arc;
 
 use super::update::Updated;
-use super::{Cause, update};
-use crate::domain::{Change, Ctx, Refusal, billing};
+use super::{Cause, note, update};
+use crate::domain::{Ctx, Refusal, billing};
 use crate::model::ids::{CommandId, NodeId, ServerId};
 use crate::model::life::Step;
 use crate::model::servers::{Phase, Seen, Server, Wanted};
 use crate::model::time::{MINUTE, Millis};
-use crate::store::{events, servers};
+use crate::store::servers;
 use crate::wire::agent::{Event, EventKind, InstanceReport};
 
 /// Progress moves a step's deadline on by this, in milliseconds.
@@ -26,7 +26,7 @@ pub(in crate::domain) async fn absorb_event(ctx: &Arc<Ctx>, node: &NodeId, event
     let who = format!("node {node}");
     match &event.kind {
         EventKind::Accepted | EventKind::Log { .. } => Ok(()),
-        EventKind::Note { text } => note(ctx, &who, event, text).await,
+        EventKind::Note { text } => noted(ctx, &who, event, text).await,
         EventKind::Progress { text, percent } => progress(ctx, event, text, *percent).await,
         EventKind::Prepared(report) | EventKind::Running(report) | EventKind::Stopped(report) | EventKind::Exited(report) => {
             absorb(ctx, &who, &event.server, report, event.command.as_ref()).await.map(drop)
@@ -51,15 +51,12 @@ pub(in crate::domain) async fn absorb_event(ctx: &Arc<Ctx>, node: &NodeId, event
     }
 }
 
-/// Keeps a note in the server's history.
-async fn note(ctx: &Arc<Ctx>, who: &str, event: &Event, text: &str) -> Result<(), Refusal> {
-    let Some(server) = servers::by_id(&ctx.db, &event.server).await? else { return Ok(()) };
-    let now = ctx.clock.now();
-    let id = format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>()));
-    let entry = events::Event { id, at: now, who: who.to_owned(), what: "note".to_owned(), why: cut(text) };
-    events::insert(&ctx.db, &server.id, &server.owner, &entry).await?;
-    ctx.tell(Change::Server { owner: server.owner, server: server.id, gone: false });
-    Ok(())
+/// Keeps a node's note in the server's history.
+async fn noted(ctx: &Arc<Ctx>, who: &str, event: &Event, text: &str) -> Result<(), Refusal> {
+    match servers::by_id(&ctx.db, &event.server).await? {
+        Some(server) => note(ctx, &server, who, "note", &cut(text)).await,
+        None => Ok(()),
+    }
 }
 
 /// Takes a line of a heartbeat in.

@@ -37,7 +37,7 @@ pub(super) use update::update;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::{Actor, Ctx, Refusal};
+use super::{Actor, Change, Ctx, Refusal};
 use crate::model::idleness::Sample;
 use crate::model::ids::{NodeId, ServerId};
 use crate::model::servers::{Phase, Server};
@@ -83,6 +83,16 @@ async fn current_variables(ctx: &Ctx, server: &Server) -> Result<BTreeMap<String
     let games = ctx.games();
     let Some((game, _)) = games.plan(&server.game, &server.plan) else { return Ok(BTreeMap::new()) };
     Ok(spec::variables_of(server, game, &update::region(ctx, server).await?))
+}
+
+/// Keeps a line in a server's history that is no change of its row.
+pub(super) async fn note(ctx: &Ctx, server: &Server, who: &str, what: &str, why: &str) -> Result<(), Refusal> {
+    let now = ctx.clock.now();
+    let id = Ctx::dated_id(now);
+    let entry = Event { id, at: now, who: who.to_owned(), what: what.to_owned(), why: why.to_owned() };
+    events::insert(&ctx.db, &server.id, &server.owner, &entry).await?;
+    ctx.tell(Change::Server { owner: server.owner.clone(), server: server.id.clone(), gone: false });
+    Ok(())
 }
 
 /// May the actor do this with a server that they see? For pages that show only what works.

@@ -265,7 +265,7 @@ async fn go(ctx: &Arc<Ctx>, id: &ServerId, origin: Option<BackupRef>) -> Result<
     let host = if node.public_host.is_empty() { node.called().to_owned() } else { node.public_host.clone() };
     let address = there.ports.first().map_or_else(|| host.clone(), |port| format!("{host}:{}", port.public));
     let why = format!("Its node is being emptied. Its address is {address} now.");
-    let event_id = format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>()));
+    let event_id = Ctx::dated_id(now);
     let event = events::Event { id: event_id, at: now, who: "the panel".to_owned(), what: format!("moved to {}", node.called()), why };
     events::insert(&tx, id, &server.owner, &event).await?;
     tx.commit().await?;

@@ -148,7 +148,7 @@ pub(super) fn placement(
         Err(no_fit) => (None, no_fit.to_string()),
     };
     Placement {
-        id: format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>())),
+        id: Ctx::dated_id(now),
         at: now,
         owner: owner.clone(),
         server: server.cloned(),

@@ -248,7 +248,7 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
     }
     let node = format!("node {}", after.node);
     for (who, what, why) in entries {
-        let id = format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>()));
+        let id = Ctx::dated_id(now);
         let who = if who.is_empty() { node.as_str() } else { who };
         let event = events::Event { id, at: now, who: who.to_owned(), what, why: why.to_owned() };
         events::insert(tx, &after.id, &after.owner, &event).await?;
