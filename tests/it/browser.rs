@@ -21,9 +21,7 @@ pub struct Window {
 impl Window {
     /// Opens a window of this width on a panel.
     pub async fn open(browser: &services::Browser, url: &str, width: u32) -> Window {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = listener.local_addr().expect("an address").port();
-        drop(listener);
+        let port = services::free_port(&services::LISTENERS);
         let driver = Command::new(&browser.driver)
             .arg(format!("--port={port}"))
             .stdout(Stdio::null())

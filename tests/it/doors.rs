@@ -1,6 +1,5 @@
 //! Sidecars that reach the panel itself: the real `roost-proxy`, whose agent is the site.
 
-use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -18,6 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::app::{App, PATIENCE, on_site};
+use crate::services;
 
 /// A sidecar's process, ended with its test.
 struct Sidecar(Child);
@@ -29,13 +29,9 @@ impl Drop for Sidecar {
     }
 }
 
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
-}
-
 /// A sidecar in front of `target`, whose agent is the panel.
 fn sidecar(app: &App, server: &ServerId, target: u16) -> (Sidecar, u16, tempfile::TempDir) {
-    let listen = free_port();
+    let listen = services::free_port(&services::LISTENERS);
     let route = Route { listen: format!("127.0.0.1:{listen}"), protocol: Protocol::Tcp, target: format!("127.0.0.1:{target}"), door: None };
     let config = DoorConfig {
         servers: vec![DoorServer {
@@ -85,7 +81,7 @@ async fn connect(port: u16) -> TcpStream {
 async fn a_sidecar_that_shares_no_folder_wakes_its_server_through_the_panel() {
     on_site("a_sidecar_that_shares_no_folder_wakes_its_server_through_the_panel", |mut app| async move {
         let (_, server) = asleep(&mut app, "ada@example.org").await;
-        let target = free_port();
+        let target = services::free_port(&services::LISTENERS);
         let (_sidecar, port, _folder) = sidecar(&app, &server.id, target);
         let mut client = connect(port).await;
         client.write_all(b"hello").await.unwrap();

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::machines::{Agent, node, two_beats};
-use crate::program::{Api, Program, docker, free_port, port};
+use crate::program::{Api, Program, docker, port};
 use crate::services;
 use crate::world::Database;
 
@@ -123,7 +123,7 @@ fn restore(program: &Program, file: &str) {
 
 /// A panel without a node of its own, and a machine that has joined it.
 async fn begin(engine: &services::Docker, number: u16, database: Option<&Database>) -> (Program, Api, Agent) {
-    let door = free_port();
+    let door = services::free_port(&services::LISTENERS);
     let mut more = vec![
         ("NODE_LISTEN", format!("127.0.0.1:{door}")),
         ("NODE_ADDRESS", format!("127.0.0.1:{door}")),

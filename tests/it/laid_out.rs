@@ -1,7 +1,6 @@
 //! A server out of layers with nothing in anybody's place: the real program, a real Docker Engine, a real S3 server, a real game whose
 //! own client sees what the layers say.
 
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -74,7 +73,7 @@ impl S3 {
 pub fn s3(program: &Path) -> S3 {
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join("roost")).unwrap();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = services::free_port(&services::LISTENERS);
     let mut command = Command::new(program);
     command.args(["--host", "127.0.0.1", "--port", &port.to_string(), "--access-key", "who", "--secret-key", "it-is"]);
     let child = command.arg(folder.path()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

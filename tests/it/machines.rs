@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::linked::Wire;
-use crate::program::{Api, Program, docker, free_port};
+use crate::program::{Api, Program, docker};
 use crate::services;
 use crate::templates::tar;
 use crate::world::Database;
@@ -148,7 +148,7 @@ async fn a_second_machine_joins_and_holds_its_servers_whatever_is_killed() {
     let test = "a_second_machine_joins_and_holds_its_servers_whatever_is_killed";
     let (Some(engine), Some(postgres), Some(s3)) = (services::docker(test), services::postgres(test), services::s3(test)) else { return };
     let (database, s3) = (Database::make(&postgres).await, crate::laid_out::s3(&s3));
-    let door = free_port();
+    let door = services::free_port(&services::LISTENERS);
     let wire = Wire::to(([127, 0, 0, 1], door).into()).await;
     let mut more = vec![
         ("NODE_LISTEN", format!("127.0.0.1:{door}")),

@@ -11,7 +11,7 @@ use reqwest::Method;
 
 use crate::browser::{SOON, Window};
 use crate::machines::{Agent, node};
-use crate::program::{Api, Program, docker, free_port, port};
+use crate::program::{Api, Program, docker, port};
 use crate::services;
 use crate::templates::tar;
 use crate::world::Database;
@@ -106,7 +106,7 @@ async fn an_operator_uploads_templates_restores_a_backup_and_empties_a_machine_i
         return;
     };
     let (database, s3) = (Database::make(&postgres).await, crate::laid_out::s3(&s3));
-    let listen = format!("127.0.0.1:{}", free_port());
+    let listen = format!("127.0.0.1:{}", services::free_port(&services::LISTENERS));
     let mut settings = vec![("NODE_LISTEN", listen.clone()), ("NODE_ADDRESS", listen), ("DATABASE_URL", database.url.clone())];
     settings.extend(s3.settings());
     let program = Program::start(&engine, &settings.iter().map(|(name, value)| (*name, value.as_str())).collect::<Vec<_>>());

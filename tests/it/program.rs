@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::services::Docker;
+use crate::services::{self, Docker};
 
 /// How long the program may take to answer after its start.
 const UP_WITHIN: Duration = Duration::from_secs(30);
@@ -26,11 +26,6 @@ pub struct Program {
     pub made: Arc<Mutex<BTreeSet<String>>>,
 }
 
-pub fn free_port() -> u16 {
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-    listener.local_addr().expect("it has an address").port()
-}
-
 impl Program {
     /// Starts one with its own folder, ports and networks.
     pub fn start(docker: &Docker, more: &[(&str, &str)]) -> Program {
@@ -38,7 +33,7 @@ impl Program {
         let count = COUNT.fetch_add(1, Ordering::SeqCst);
         // Docker mounts what is in the folder: it has to be on a disk that the engine sees.
         let folder = tempfile::tempdir().expect("a folder");
-        let port = free_port();
+        let port = services::free_port(&services::LISTENERS);
         let url = format!("http://127.0.0.1:{port}");
         let first = 27_000 + (u16::try_from(std::process::id() % 20).expect("small") + count) * PORTS;
         let pool = format!("10.{}.{}.0/24", 120 + std::process::id() % 100, count);

@@ -135,3 +135,24 @@ fn leave_out<T>(test: &str, service: &str) -> Option<T> {
     std::io::stderr().write_all(line.as_bytes()).expect("standard error takes a line");
     None
 }
+
+/// Ports for programs of tests, below those that the kernel gives out by itself: one that was let go for a moment, because its program
+/// was killed and comes again, is nobody else's meanwhile.
+pub const LISTENERS: std::ops::Range<u16> = 11_000..20_000;
+/// Public ports of nodes that a test makes for itself; programs of tests have theirs above.
+pub const DOORS: std::ops::Range<u16> = 25_000..27_000;
+
+/// A port for TCP and UDP at which nothing listens, and that no other test of this process gets before it has gone round.
+pub fn free_port(range: &std::ops::Range<u16>) -> u16 {
+    static NEXT: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+    let length = u32::from(range.end - range.start);
+    for _ in 0..length {
+        let n = NEXT.fetch_add(1, std::sync::atomic::Ordering::SeqCst).wrapping_add(std::process::id().wrapping_mul(97));
+        let port = range.start + u16::try_from(n % length).expect("within the range");
+        let free = std::net::TcpListener::bind(("0.0.0.0", port)).is_ok() && std::net::UdpSocket::bind(("0.0.0.0", port)).is_ok();
+        if free {
+            return port;
+        }
+    }
+    panic!("every port of {range:?} is taken");
+}

@@ -3,7 +3,6 @@
 //! The agent runs in a runtime of its own, so that a test can kill it between two instructions, as a power cut would.
 
 use std::collections::BTreeMap;
-use std::net::{TcpListener, UdpSocket};
 use std::path::PathBuf;
 use std::process::Command as Program;
 use std::sync::Arc;
@@ -61,17 +60,6 @@ pub fn docker(arguments: &[&str]) -> String {
     let (well, text) = program("docker", arguments);
     assert!(well, "docker {arguments:?}: {text}");
     text.trim().to_owned()
-}
-
-/// A public port of which both protocols are free right now.
-pub fn free_port() -> u16 {
-    loop {
-        let number = random(2);
-        let port = 25_000 + u16::from_be_bytes([number[0], number[1]]) % 5_000;
-        if TcpListener::bind(("0.0.0.0", port)).is_ok() && UdpSocket::bind(("0.0.0.0", port)).is_ok() {
-            return port;
-        }
-    }
 }
 
 /// Answers questions for addresses, as the panel does.
@@ -271,7 +259,7 @@ impl Site {
         let number = self.servers.len();
         let server: ServerId = format!("{}-de-{number}", self.panel).parse().unwrap();
         self.servers.push(server.clone());
-        let port = free_port();
+        let port = crate::services::free_port(&crate::services::DOORS);
         let public = |protocol| PublicPort { name: "game".to_owned(), public: port, inside: 7777, protocol };
         InstanceSpec {
             server,

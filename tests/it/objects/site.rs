@@ -163,7 +163,7 @@ pub async fn s3(test: &str) -> Option<Site> {
     let program = services::s3(test)?;
     let folder = tempfile::tempdir().unwrap();
     std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
-    let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let address = SocketAddr::from(([127, 0, 0, 1], services::free_port(&services::LISTENERS)));
     let port = address.port().to_string();
     let mut server = Command::new(program);
     server.args(["--host", "127.0.0.1", "--port", &port, "--access-key", "the-test", "--secret-key", "right"]).arg(folder.path());
