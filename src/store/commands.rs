@@ -112,6 +112,11 @@ pub async fn answered_by(db: &Db, id: &CommandId, node: &NodeId, now: Millis) ->
     Ok(db.run(&update).await? > 0)
 }
 
+/// Forgets all that a node has been told: it does not exist any more.
+pub async fn forget(db: &Db, node: &NodeId) -> Result<u64, StoreError> {
+    db.run(&Query::delete().from_table(C::Table).and_where(Expr::col(C::Node).eq(node.as_str())).to_owned()).await
+}
+
 /// Commands without an answer that were last sent before a moment, or never; oldest first.
 pub async fn unanswered(db: &Db, node: Option<&NodeId>, sent_before: Millis, limit: u64) -> Result<Vec<Stored>, StoreError> {
     let mut select = Query::select()

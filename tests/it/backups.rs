@@ -9,6 +9,7 @@ use roost::model::nodes::{Profile, Specs};
 use roost::model::servers::{Pending, Phase, Seen, Wanted};
 use roost::model::time::{DAY, HOUR, MINUTE, SECOND};
 use roost::objects::Prefix;
+use roost::store::commands;
 use roost::wire::agent::{Action, FromNode, UrlFor, VERSION};
 
 use crate::templates::{made, upload};
@@ -411,6 +412,27 @@ async fn servers_leave_a_node_that_is_emptied_when_they_rest_with_all_they_have(
         let started = world.server(&ids[2]).await.expect("there");
         assert_eq!((started.life.phase, started.pending), (Phase::Running, None));
         assert!(world.node.instances.is_empty(), "nothing is left on the node that is emptied");
+
+        // And back again; a machine that is removed before it has said farewell is told nothing more.
+        nodes::drain(&world.ctx, &admin, &local, false).await.expect("kept");
+        nodes::drain(&world.ctx, &admin, &second, true).await.expect("emptied");
+        servers::power(&world.ctx, &ada, &ids[2], servers::Power::Hibernate).await.expect("asked");
+        pass(&mut world, SECOND).await;
+        pass(&mut world, MINUTE).await;
+        for id in &ids {
+            assert_eq!(world.server(id).await.expect("there").node, local, "{id}");
+        }
+        let told = || commands::unanswered(&world.ctx.db, Some(&second), roost::model::time::Millis(i64::MAX), 10);
+        let farewell = commands::Stored {
+            id: "late".parse().expect("an id"),
+            node: second.clone(),
+            generation: commands::BESIDE,
+            body: String::new(),
+        };
+        commands::insert_beside(&world.ctx.db, &farewell, &ids[0], roost::model::time::Millis(0)).await.expect("kept");
+        assert_eq!(told().await.expect("read").len(), 1);
+        nodes::remove(&world.ctx, &admin, &second, None).await.expect("removed");
+        assert_eq!(told().await.expect("read").len(), 0);
     })
     .await;
 }

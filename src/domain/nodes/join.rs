@@ -12,7 +12,7 @@ use crate::model::ids::{NodeId, NodeTokenId};
 use crate::model::nodes::{Certificate, NAME_MAX, Node, NodeToken, Standing, WORD_MAX, word};
 use crate::model::time::{DAY, HOUR, MINUTE, Millis};
 use crate::model::users::Right;
-use crate::store::{StoreError, node_tokens, nodes, panel, servers};
+use crate::store::{StoreError, commands, node_tokens, nodes, panel, servers};
 
 /// How long a token works, in milliseconds.
 pub const TOKEN_LIVES: i64 = HOUR;
@@ -346,6 +346,7 @@ pub async fn remove(ctx: &Ctx, actor: &Actor, id: &NodeId, confirm: Option<&str>
         return Err(Refusal::Conflict("Servers live on this node. Delete or move them first.".to_owned()));
     }
     nodes::remove(&tx, id).await?;
+    commands::forget(&tx, id).await?;
     tx.commit().await?;
     ctx.nodes.forget(&());
     let _ = ctx.cut.send(id.clone());
