@@ -14,7 +14,7 @@ use crate::store::{figures as rows, node_samples, nodes, servers};
 pub use crate::store::figures::Totals;
 
 /// Nodes of one look.
-const NODES_MAX: u64 = 1_000;
+const NODES_MAX: u64 = 10_000;
 /// So long figures are kept, in milliseconds.
 const KEPT: i64 = 30 * DAY;
 /// So long samples of machines are kept, in milliseconds.

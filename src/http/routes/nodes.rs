@@ -1,5 +1,7 @@
 //! `/nodes`: the machines, for those who may see them; adding one and turning one away, for admins.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -22,6 +24,7 @@ use crate::http::who::{Named, SignedIn};
 use crate::http::{Machines, Web};
 use crate::model::figures::Back;
 use crate::model::ids::{NodeId, NodeTokenId, TemplateId};
+use crate::model::nodes::Node;
 use crate::model::servers::{Phase, Server};
 use crate::model::users::Right;
 use crate::wire::agent::VERSION;
@@ -32,11 +35,17 @@ pub(in crate::http) async fn rows(web: &Web, actor: &Actor) -> Result<NodeRows, 
     let nodes = nodes::list(&web.ctx, actor).await?;
     let counts = servers::count_by_phase(&web.ctx).await?;
     let now = web.ctx.clock.now();
-    let count = |id: &NodeId, awake: bool| {
-        let here = counts.iter().filter(|(node, phase, _)| node == id && (!awake || *phase == Phase::Running));
-        here.map(|(_, _, number)| usize::try_from(*number).unwrap_or_default()).sum()
+    // All of them, and those awake, by node: there may be a thousand nodes.
+    let mut by_node: HashMap<&NodeId, (usize, usize)> = HashMap::new();
+    for (node, phase, number) in &counts {
+        let (number, entry) = (usize::try_from(*number).unwrap_or_default(), by_node.entry(node).or_default());
+        *entry = (entry.0 + number, entry.1 + if *phase == Phase::Running { number } else { 0 });
+    }
+    let row = |node: &Node| {
+        let (servers, awake) = by_node.get(&node.id).copied().unwrap_or_default();
+        NodeRow::of(node, servers, awake, now)
     };
-    Ok(NodeRows { rows: nodes.iter().map(|node| NodeRow::of(node, count(&node.id, false), count(&node.id, true), now)).collect() })
+    Ok(NodeRows { rows: nodes.iter().map(row).collect() })
 }
 
 /// `GET /nodes`
