@@ -51,7 +51,7 @@ impl Clock for Now {
 }
 
 /// Links all of them, for as long as what it gives is kept; each beats at a moment of its own.
-pub fn start(machines: Vec<Machine>, counts: Arc<Counts>, every: Duration) -> JoinSet<()> {
+pub fn start(machines: Vec<Machine>, counts: &Arc<Counts>, every: Duration) -> JoinSet<()> {
     let mut links = JoinSet::new();
     let doors = Arc::new(Semaphore::new(DIALLING));
     let number = u32::try_from(machines.len()).unwrap_or(u32::MAX).max(1);

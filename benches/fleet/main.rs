@@ -3,8 +3,8 @@
 //! the panel's authority, and says what an agent says; nothing runs behind it. The panel is a process of its own, `roost serve` without
 //! its embedded node, so that what it takes is read from the kernel and the load generator's own share is not counted.
 //!
-//! `cargo bench --bench fleet -- --database postgres` (ROOST_TEST_PG names the server; a database is made and dropped), `--database sqlite`
-//! for the other one; `--nodes N --servers M --seconds S` for other sizes. Nothing here fails on a time.
+//! `cargo bench --bench fleet -- --database postgres` (`ROOST_TEST_PG` names the server; a database is made and dropped), `--database sqlite`
+//! for the other one, which has no aim but a limit: found by doubling the sizes until it does not keep up; `--nodes N --servers M --seconds S` for other sizes. Nothing here fails on a time.
 #![allow(clippy::print_stdout, missing_docs)]
 
 mod fill;
@@ -91,6 +91,7 @@ impl Hearing {
 struct Taken {
     hearing: Hearing,
     sent: u64,
+    lost: u64,
     panel: f64,
     database: f64,
     seconds: f64,
@@ -103,6 +104,7 @@ async fn measure(asked: &Asked, panel: &Panel, place: &mut Place, readers: Reade
     let (mut database, mut seen) = (0.0, place.cpu().await?);
     hearing.look(place).await?;
     let (before, sent, begin) = (kernel::cpu_secs(pid)?, counts.sent.load(Ordering::Relaxed), Instant::now());
+    let lost = counts.lost.load(Ordering::Relaxed);
     let pages = readers.read(PAGES_A_SECOND, Duration::from_secs(asked.seconds));
     while begin.elapsed().as_secs() < asked.seconds {
         tokio::time::sleep(Duration::from_secs(1)).await;
@@ -114,7 +116,8 @@ async fn measure(asked: &Asked, panel: &Panel, place: &mut Place, readers: Reade
     }
     let seconds = begin.elapsed().as_secs_f64();
     let (after, sent) = (kernel::cpu_secs(pid)?, counts.sent.load(Ordering::Relaxed) - sent);
-    Ok(Taken { hearing, sent, panel: (after - before) / seconds, database: database / seconds, seconds, pages: pages.await? })
+    let lost = counts.lost.load(Ordering::Relaxed) - lost;
+    Ok(Taken { hearing, sent, lost, panel: (after - before) / seconds, database: database / seconds, seconds, pages: pages.await? })
 }
 
 /// Waits until every machine has been heard in time; gives how long that took.
@@ -186,7 +189,7 @@ async fn fleet(asked: &Asked) -> Result<(), Failure> {
         machine.identity.address.clone_from(&door);
     }
     let number = machines.len();
-    let links = machines::start(machines, counts.clone(), BEAT_EVERY);
+    let links = machines::start(machines, &counts, BEAT_EVERY);
     let up = until_heard(&mut place, &counts, number).await?;
     println!(
         "  all linked and heard {:.1} s after the panel was up, {} commands answered",
@@ -196,7 +199,7 @@ async fn fleet(asked: &Asked) -> Result<(), Failure> {
     tokio::time::sleep(SETTLES).await;
     let taken = measure(asked, &panel, &mut place, readers, &counts).await?;
     report(asked, &taken, kernel::pss_mib(panel.child.id())?);
-    println!("  links lost      {:6}   load average {}", counts.lost.load(Ordering::Relaxed), kernel::load_average()?);
+    println!("  links lost      {:6}   load average {}", taken.lost, kernel::load_average()?);
     drop(links);
     drop(panel);
     place.drop().await
