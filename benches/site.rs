@@ -38,7 +38,8 @@ impl Panel {
         Panel::over(folder, settings)
     }
 
-    fn over(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Result<Panel, Failure> {
+    /// Starts one over what lies in this folder, with these settings on top.
+    pub fn over(folder: tempfile::TempDir, settings: &[(&str, &str)]) -> Result<Panel, Failure> {
         let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let url = format!("http://127.0.0.1:{port}");
         let child = Command::new(env!("CARGO_BIN_EXE_roost"))

@@ -8,7 +8,7 @@ use tokio::sync::{Notify, broadcast};
 use super::games::Catalogue;
 use super::limits::Limits;
 use super::logs::LogHub;
-use super::nodes::LastReport;
+use super::nodes::{LastBeat, LastReport};
 use super::passwords::Hasher;
 use super::recent::Recent;
 use super::servers::Looks;
@@ -162,6 +162,8 @@ pub struct Ctx {
     pub hasher: Hasher,
     /// What each server's node said last, so that only changes are written. May be lost.
     pub(super) reports: Mutex<HashMap<ServerId, LastReport>>,
+    /// When each node was heard last by this panel, so that its row is not read for every heartbeat. May be lost.
+    pub(super) beats: Mutex<HashMap<NodeId, LastBeat>>,
     /// What nodes were asked about layers. May be lost.
     pub(super) looks: Looks,
     /// The nodes as they were read last, for the addresses on every page. May be lost.
@@ -197,6 +199,7 @@ impl Ctx {
             limits: Limits::default(),
             hasher: Hasher::default(),
             reports: Mutex::default(),
+            beats: Mutex::default(),
             looks: Looks::default(),
             nodes: Recent::default(),
             servers: Recent::default(),

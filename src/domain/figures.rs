@@ -1,20 +1,24 @@
 //! How the panel stands, in numbers: for whoever watches it with a program, and for the operators' overview with its charts.
 
+use std::collections::HashMap;
+
 use super::{Actor, Ctx, Refusal};
-use crate::model::figures::{Figure, minute_of};
+use crate::model::figures::{Back, Figure, NodeSample, minute_of};
 use crate::model::ids::NodeId;
 use crate::model::nodes::{CacheLoad, Node, Standing};
 use crate::model::servers::Phase;
-use crate::model::time::DAY;
+use crate::model::time::{DAY, MINUTE};
 use crate::model::users::Right;
-use crate::store::{figures as rows, nodes, servers};
+use crate::store::{figures as rows, node_samples, nodes, servers};
 
 pub use crate::store::figures::Totals;
 
 /// Nodes of one look.
-const NODES_MAX: u64 = 1_000;
+const NODES_MAX: u64 = 10_000;
 /// So long figures are kept, in milliseconds.
 const KEPT: i64 = 30 * DAY;
+/// So long samples of machines are kept, in milliseconds.
+const SAMPLES_KEPT: i64 = DAY + MINUTE;
 /// Figures of a day, and one more for the minute that has begun.
 const DAY_MAX: u64 = 24 * 60 + 1;
 
@@ -75,8 +79,19 @@ pub async fn overview(ctx: &Ctx, actor: &Actor) -> Result<Overview, Refusal> {
     })
 }
 
-/// Writes down how the panel stands in this minute, unless this or another panel has done so, and forgets what is older than
-/// 30 days. True: written by this call.
+/// How a machine did over the last hour or day, oldest first; minutes in which it was away are not there.
+///
+/// # Errors
+/// [`Refusal::NotFound`] where it is not there, and for those who may not see machines.
+pub async fn of_node(ctx: &Ctx, actor: &Actor, node: &NodeId, back: Back) -> Result<Vec<NodeSample>, Refusal> {
+    if !actor.may_at_all(Right::SeeNodes) || nodes::by_id(&ctx.db, node).await?.is_none() {
+        return Err(Refusal::NotFound);
+    }
+    Ok(node_samples::since(&ctx.db, node, ctx.clock.now() - back.length(), DAY_MAX).await?)
+}
+
+/// Writes down how the panel and every machine that is online stand in this minute, unless this or another panel has done so, and
+/// forgets what has been kept for long enough. True: written by this call.
 pub async fn note(ctx: &Ctx) -> Result<bool, Refusal> {
     let now = ctx.clock.now();
     let at = minute_of(now);
@@ -97,7 +112,22 @@ pub async fn note(ctx: &Ctx) -> Result<bool, Refusal> {
         cache_hits: counted(|cache| cache.hits),
         cache_misses: counted(|cache| cache.misses),
     };
-    let written = rows::insert(&ctx.db, &figure).await?;
+    let mut awake: HashMap<&NodeId, i64> = HashMap::new();
+    for (node, phase, number) in &counts {
+        if *phase == Phase::Running {
+            *awake.entry(node).or_default() += number;
+        }
+    }
+    let awake = |node: &Node| small(awake.get(&node.id).copied().unwrap_or_default());
+    let samples = nodes.iter().filter_map(|node| Some((node.id.clone(), NodeSample::of(node, awake(node), now)?))).collect::<Vec<_>>();
+    // Whoever writes the figure writes the samples; together, so that a minute has both or is tried again.
+    let tx = ctx.db.begin().await?;
+    let written = rows::insert(&tx, &figure).await?;
+    if written {
+        node_samples::insert(&tx, &samples).await?;
+    }
+    tx.commit().await?;
     rows::sweep(&ctx.db, at - KEPT).await?;
+    node_samples::sweep(&ctx.db, at - SAMPLES_KEPT).await?;
     Ok(written)
 }

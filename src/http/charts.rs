@@ -34,8 +34,10 @@ pub struct Span {
 
 /// The last hour, measured every few seconds.
 pub const LAST_HOUR: Span = Span { length: HOUR, gap: 3 * MINUTE, words: "the last hour", axis: ["1 h ago", "30 min"] };
-/// The last day, measured every minute: a column is 8 minutes wide, and two that are next to each other are joined.
-pub const LAST_DAY: Span = Span { length: DAY, gap: 18 * MINUTE, words: "the last 24 hours", axis: ["24 h ago", "12 h"] };
+/// The last hour, measured every minute: one that is missing is seen.
+pub const LAST_HOUR_BY_MINUTE: Span = Span { gap: MINUTE + MINUTE / 2, ..LAST_HOUR };
+/// The last day, measured every minute; a column is 8 minutes wide.
+pub const LAST_DAY: Span = Span { length: DAY, gap: 3 * MINUTE, words: "the last 24 hours", axis: ["24 h ago", "12 h"] };
 
 /// A chart of one quantity over the last hour or day.
 #[derive(Debug, Clone, Template)]
@@ -47,6 +49,8 @@ pub struct Chart {
     pub now: String,
     /// The most that is possible: `of 2 cores`.
     pub limit: String,
+    /// What the top edge stands for: `100%`.
+    pub top: String,
     /// The whole chart as one sentence.
     pub alt: String,
     /// The line, as the `d` of a path.
@@ -82,7 +86,7 @@ impl Chart {
     pub fn over(span: Span, quantity: Quantity<'_>, points: &[(Millis, Option<u32>)], now: Millis) -> Chart {
         let from = now - span.length;
         let columns = thin(points, span, now);
-        let values: Vec<u32> = columns.iter().map(|(_, value)| *value).collect();
+        let values: Vec<u32> = columns.iter().map(|column| column.highest).collect();
         let say = |value: u32| (quantity.say)(value, quantity.max);
         let last = points.iter().rev().find(|(at, _)| now.since(*at) < FRESH).and_then(|(_, value)| *value);
         let last_words = last.map_or_else(|| "not measured".to_owned(), say);
@@ -93,32 +97,50 @@ impl Chart {
             (_, _) => format!("{} over {}: no measurements.", quantity.title, span.words),
         };
         let (line, area) = draw(&columns, from, span, quantity.max.max(1));
-        Chart { title: quantity.title.to_owned(), now: last_words, limit: quantity.limit.to_owned(), alt, line, area, axis: span.axis }
+        Chart {
+            title: quantity.title.to_owned(),
+            now: last_words,
+            limit: quantity.limit.to_owned(),
+            top: say(quantity.max),
+            alt,
+            line,
+            area,
+            axis: span.axis,
+        }
     }
 }
 
-fn thin(points: &[(Millis, Option<u32>)], span: Span, now: Millis) -> Vec<(Millis, u32)> {
+/// Measurements that are drawn as one point: those of a piece of time without a gap between them.
+struct Column {
+    first: Millis,
+    last: Millis,
+    highest: u32,
+}
+
+fn thin(points: &[(Millis, Option<u32>)], span: Span, now: Millis) -> Vec<Column> {
     let from = now - span.length;
-    let mut columns: Vec<(Millis, u32)> = Vec::new();
+    let mut columns: Vec<Column> = Vec::new();
     let width = span.length / i64::try_from(POINTS_MAX).unwrap_or(180);
     for (at, value) in points.iter().filter(|(at, _)| *at >= from && *at <= now) {
         let Some(value) = *value else { continue };
         match columns.last_mut() {
-            Some(last) if last.0.since(from) / width == at.since(from) / width => last.1 = last.1.max(value),
-            Some(_) | None => columns.push((*at, value)),
+            Some(column) if column.first.since(from) / width == at.since(from) / width && at.since(column.last) <= span.gap => {
+                (column.highest, column.last) = (column.highest.max(value), *at);
+            }
+            Some(_) | None => columns.push(Column { first: *at, last: *at, highest: value }),
         }
     }
     columns
 }
 
-fn draw(columns: &[(Millis, u32)], from: Millis, span: Span, max: u32) -> (String, String) {
+fn draw(columns: &[Column], from: Millis, span: Span, max: u32) -> (String, String) {
     let (mut line, mut area) = (String::new(), String::new());
     let mut previous: Option<(Millis, i64)> = None;
-    for (at, value) in columns {
-        let x = at.since(from) * WIDTH / span.length;
-        let y = HEIGHT - 1 - i64::from((*value).min(max)) * (HEIGHT - 2) / i64::from(max);
+    for column in columns {
+        let x = column.first.since(from) * WIDTH / span.length;
+        let y = HEIGHT - 1 - i64::from(column.highest.min(max)) * (HEIGHT - 2) / i64::from(max);
         match previous {
-            Some((before, _)) if at.since(before) <= span.gap => {
+            Some((before, _)) if column.first.since(before) <= span.gap => {
                 let _ = write!(line, "L{x} {y}");
                 let _ = write!(area, "L{x} {y}");
             }
@@ -131,7 +153,7 @@ fn draw(columns: &[(Millis, u32)], from: Millis, span: Span, max: u32) -> (Strin
                 let _ = write!(area, "M{x} {HEIGHT}L{x} {y}");
             }
         }
-        previous = Some((*at, x));
+        previous = Some((column.last, x));
     }
     if let Some((_, end)) = previous {
         let _ = write!(area, "L{end} {HEIGHT}Z");
@@ -191,8 +213,20 @@ mod tests {
         let chart = Chart::over(LAST_DAY, AWAKE, &points, now);
         assert_eq!((chart.line.matches('M').count(), chart.axis[0]), (1, "24 h ago"));
         assert_eq!(chart.alt, "Awake over the last 24 hours: between 5 and 5, now 5.");
-        let broken: Vec<_> = points.iter().copied().filter(|(at, _)| !(7..8).contains(&(at.since(now - DAY) / HOUR))).collect();
-        assert_eq!(Chart::over(LAST_DAY, AWAKE, &broken, now).line.matches('M').count(), 2);
+        let without = |from: i64, minutes: i64| {
+            let gone = from..from + minutes;
+            let broken: Vec<_> = points.iter().copied().filter(|(at, _)| !gone.contains(&(at.since(now - DAY) / MINUTE))).collect();
+            Chart::over(LAST_DAY, AWAKE, &broken, now).line.matches('M').count()
+        };
+        assert_eq!((without(7 * 60, 60), without(7 * 60 + 1, 4), without(7 * 60 + 6, 4)), (2, 2, 2), "wherever its columns begin");
+        assert_eq!(without(7 * 60, 1), 1, "a minute in a day is not seen");
+    }
+
+    #[test]
+    fn a_minute_without_a_sample_is_a_gap_in_an_hour_of_minutes() {
+        let points: Vec<_> = (0..60).filter(|n| *n != 30).map(|n| (NOW - HOUR + n * MINUTE, Some(500))).collect();
+        let chart = Chart::over(LAST_HOUR_BY_MINUTE, CPU, &points, NOW);
+        assert_eq!((chart.line.matches('M').count(), chart.top.as_str()), (2, "100%"));
     }
 
     #[test]

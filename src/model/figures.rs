@@ -1,10 +1,11 @@
-//! How the whole panel stood in a minute, for the charts of the operators' overview.
+//! How the whole panel stood in a minute, and each machine in it: for the charts of the operators' overview and of the machines.
 //!
 //! One figure a minute, whoever takes it: its moment is the beginning of the minute, and the key of its row.
 
 use std::collections::VecDeque;
 
-use super::time::{HOUR, MINUTE, Millis};
+use super::nodes::{Node, Standing};
+use super::time::{DAY, HOUR, MINUTE, Millis};
 
 /// How the panel stood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +24,70 @@ pub struct Figure {
     pub cache_hits: u64,
     /// Layers that nodes had to fetch, counted in the same way.
     pub cache_misses: u64,
+}
+
+/// How a machine did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeSample {
+    /// Beginning of the minute.
+    pub at: Millis,
+    /// Thousandths of a core in use.
+    pub cpu_millis: u32,
+    /// MiB in use.
+    pub memory_mib: u32,
+    /// MiB of the disk that holds the data folder: in use.
+    pub disk_used_mib: u32,
+    /// MiB of it: free.
+    pub disk_free_mib: u32,
+    /// Servers awake there.
+    pub awake: u32,
+}
+
+impl NodeSample {
+    /// How a machine does by what it said last, with so many servers awake; none: it is not online, so that it is not known.
+    pub fn of(node: &Node, awake: u32, now: Millis) -> Option<NodeSample> {
+        (node.standing == Standing::Joined && node.online(now)).then(|| NodeSample {
+            at: minute_of(now),
+            cpu_millis: node.load.cpu_millis,
+            memory_mib: node.load.memory_mib,
+            disk_used_mib: node.specs.disk_mib.saturating_sub(node.load.disk_free_mib),
+            disk_free_mib: node.load.disk_free_mib,
+            awake,
+        })
+    }
+}
+
+/// How far back somebody looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Back {
+    /// An hour.
+    #[default]
+    Hour,
+    /// 24 hours.
+    Day,
+}
+
+impl Back {
+    /// As in an address.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Back::Hour => "hour",
+            Back::Day => "day",
+        }
+    }
+
+    /// The one of this name.
+    pub fn parse(text: &str) -> Option<Back> {
+        [Back::Hour, Back::Day].into_iter().find(|back| back.as_str() == text)
+    }
+
+    /// In milliseconds.
+    pub fn length(self) -> i64 {
+        match self {
+            Back::Hour => HOUR,
+            Back::Day => DAY,
+        }
+    }
 }
 
 /// The share of layers that were there already, in percent, of those asked for in the hour before each figure; none: no layer

@@ -20,7 +20,7 @@ use crate::model::time::Millis;
 /// Tables that are not in a dump. Whoever has a session logs in again; a dump that falls into wrong hands opens none.
 pub const LEFT_OUT: [&str; 1] = ["sessions"];
 /// Tables in which the first start of a panel writes before anybody uses it.
-const OF_A_FIRST_START: [&str; 5] = ["panel", "games", "plans", "nodes", "figures"];
+const OF_A_FIRST_START: [&str; 6] = ["panel", "games", "plans", "nodes", "figures", "node_samples"];
 /// By how much every server's generation grows: nodes refuse commands of a lower one than they have seen since the dump.
 pub const AHEAD: i64 = 1_000_000;
 /// Most values of one statement, and most bytes of text.

@@ -188,8 +188,8 @@ pub struct Beat<'a> {
     pub now: Millis,
 }
 
-/// Notes a heartbeat.
-pub async fn beat(db: &Db, id: &NodeId, beat: &Beat<'_>) -> Result<(), StoreError> {
+/// Notes a heartbeat; false where there is no such node.
+pub async fn beat(db: &Db, id: &NodeId, beat: &Beat<'_>) -> Result<bool, StoreError> {
     let mut update = update(id);
     update
         .value(Nodes::Load, json(beat.load, "nodes.load")?)
@@ -201,7 +201,7 @@ pub async fn beat(db: &Db, id: &NodeId, beat: &Beat<'_>) -> Result<(), StoreErro
     if let Some(skew) = beat.skew {
         update.value(Nodes::Skew, skew);
     }
-    db.run(&update).await.map(drop)
+    Ok(db.run(&update).await? == 1)
 }
 
 /// It has come with a token: from now on it is known by this certificate, and by no older one.

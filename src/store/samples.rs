@@ -34,9 +34,9 @@ impl From<SampleRow> for Sample {
 }
 
 /// Keeps measurements; one of the same moment is kept once. At most [`BATCH_MAX`] at a time.
-pub async fn insert(db: &Db, samples: &[(ServerId, Sample)]) -> Result<(), StoreError> {
+pub async fn insert(db: &Db, samples: impl Iterator<Item = (&ServerId, &Sample)>) -> Result<(), StoreError> {
     use Samples as S;
-    for batch in samples.chunks(BATCH_MAX) {
+    for batch in samples.collect::<Vec<_>>().chunks(BATCH_MAX) {
         let mut insert =
             Query::insert().into_table(S::Table).columns([S::Server, S::At, S::CpuMillis, S::MemoryMib, S::Players]).to_owned();
         for (server, sample) in batch {

@@ -11,7 +11,7 @@ use crate::model::idleness::Quiet;
 use crate::model::ids::{GameId, NodeId, PlanId, ServerId, UserId};
 use crate::model::life::Life;
 use crate::model::money::Credits;
-use crate::model::servers::{Phase, Server, Wanted};
+use crate::model::servers::{Phase, Seen, Server, Wanted};
 use crate::model::time::Millis;
 
 #[derive(Iden, Clone, Copy)]
@@ -354,6 +354,65 @@ pub async fn on_node(db: &Db, node: &NodeId, after: &str, limit: u64) -> Result<
         .limit(limit)
         .to_owned();
     rows(db, select).await
+}
+
+/// A server on a node, as far as the node's heartbeat asks for it.
+#[derive(Debug, Clone)]
+pub struct Resident {
+    /// Its id.
+    pub id: ServerId,
+    /// Who pays.
+    pub owner: UserId,
+    /// Catalogue entry.
+    pub game: GameId,
+    /// Its size.
+    pub plan: PlanId,
+    /// What the pages show.
+    pub phase: Phase,
+    /// What the node last said.
+    pub seen: Seen,
+    /// How quiet it is.
+    pub quiet: Quiet,
+}
+
+#[derive(FromRow)]
+struct ResidentRow {
+    id: String,
+    owner: String,
+    game: String,
+    plan: String,
+    phase: String,
+    seen: String,
+    quiet_since: Option<i64>,
+    measured_at: Option<i64>,
+}
+
+impl TryFrom<ResidentRow> for Resident {
+    type Error = StoreError;
+    fn try_from(row: ResidentRow) -> Result<Resident, StoreError> {
+        Ok(Resident {
+            id: row.id.parse().map_err(|_| StoreError::Unreadable("servers.id"))?,
+            owner: row.owner.parse().map_err(|_| StoreError::Unreadable("servers.owner"))?,
+            game: row.game.parse().map_err(|_| StoreError::Unreadable("servers.game"))?,
+            plan: row.plan.parse().map_err(|_| StoreError::Unreadable("servers.plan"))?,
+            phase: Phase::parse(&row.phase).ok_or(StoreError::Unreadable("servers.phase"))?,
+            seen: read(&row.seen, "servers.seen")?,
+            quiet: Quiet { since: row.quiet_since.map(Millis), measured_at: row.measured_at.map(Millis) },
+        })
+    }
+}
+
+/// Servers on a node, by id, behind `after`: only what every heartbeat asks for, which is far less than the rows hold.
+pub async fn residents(db: &Db, node: &NodeId, after: &str, limit: u64) -> Result<Vec<Resident>, StoreError> {
+    let select = Query::select()
+        .columns([S::Id, S::Owner, S::Game, S::Plan, S::Phase, S::Seen, S::QuietSince, S::MeasuredAt])
+        .from(S::Table)
+        .and_where(Expr::col(S::Node).eq(node.as_str()))
+        .and_where(Expr::col(S::Id).gt(after))
+        .order_by(S::Id, Order::Asc)
+        .limit(limit)
+        .to_owned();
+    db.all::<ResidentRow>(&select).await?.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Servers whose data something has to happen to first, by id, after one.

@@ -346,8 +346,8 @@ async fn a_node_cannot_speak_of_anothers_server() {
         let panel = Panel::start(&world).await;
         let (mut own, liar) = (panel.machine(&world, "a").await, panel.machine(&world, "b").await);
         let server = panel.server_on(&world, &own.id).await;
-        let running = |server: roost::model::servers::Server| (server.life.phase == Phase::Running).then_some(server);
-        let before = until("it runs", || async { running(panel.server(&server).await) }).await;
+        let measured = |server: &roost::model::servers::Server| server.life.phase == Phase::Running && server.players == Some(0);
+        let before = until("it runs and was measured", || async { Some(panel.server(&server).await).filter(measured) }).await;
         let mut lie = own.node.lock().expect("whole").instances[&server].clone();
         lie.seen = Seen::Exited { code: 1, oom: false, at: world.clock.now() };
         let now = world.clock.now();

@@ -158,6 +158,7 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("GET", "/api/nodes", [U, N, N, O, O, O]),
     ("POST", "/api/nodes/tokens", [U, N, N, F, F, O]),
     ("GET", "/api/nodes/{id}", [U, N, N, O, O, O]),
+    ("GET", "/api/nodes/{id}/load", [U, N, N, O, O, O]),
     ("DELETE", "/api/nodes/{id}", [U, N, N, F, F, O]),
     ("POST", "/api/nodes/{id}/drain", [U, N, N, F, O, O]),
     ("POST", "/api/nodes/{id}/revoke", [U, N, N, F, F, O]),

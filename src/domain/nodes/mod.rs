@@ -22,11 +22,11 @@ pub use join::{
     Denied, Invitation, Invited, TOKEN_LIVES, admit, invite, join, note_authority, open_tokens, remove, renew, revoke, revoke_token,
     stands, sweep, token,
 };
-pub(super) use reports::LastReport;
 pub use reports::{Heard, receive, receive_linked};
+pub(super) use reports::{LastBeat, LastReport};
 
 /// Nodes of one list.
-const NODES_MAX: u64 = 1_000;
+const NODES_MAX: u64 = 10_000;
 /// Rows of one look.
 const BATCH: u64 = 500;
 

@@ -1,17 +1,18 @@
 //! What machines report, checked and taken in: every message counts only for servers of its own node.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{BATCH, cache};
 use crate::domain::servers::{absorb_event, absorb_report, farewell, look_answered};
 use crate::domain::{Change, Ctx, Refusal, backups};
-use crate::model::idleness::Sample;
-use crate::model::ids::{NodeId, ServerId};
+use crate::model::idleness::{Quiet, Sample};
+use crate::model::ids::{NodeId, ServerId, UserId};
 use crate::model::nodes::{Load, OFFLINE_AFTER, Profile, Specs};
 use crate::model::servers::{Pending, Phase, Run, Seen};
 use crate::model::time::{Millis, SECOND};
+use crate::store::servers::Resident;
 use crate::store::{nodes, samples, servers};
 use crate::wire::agent::{EventKind, FromNode, InstanceReport, ToNode, UrlFor, VERSION};
 
@@ -26,6 +27,13 @@ pub(in crate::domain) struct LastReport {
     revision: String,
     runs: Vec<Run>,
     sampled_at: Millis,
+}
+
+/// When a node was heard last, and since when it was in trouble then. May be lost.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::domain) struct LastBeat {
+    heard_at: Option<Millis>,
+    trouble_since: Option<Millis>,
 }
 
 /// What the link knows of a message beside its words.
@@ -96,6 +104,10 @@ async fn register(ctx: &Ctx, id: &NodeId, version: u32, specs: &Specs, profile: 
         profile.public_host = from.to_canonical().to_string();
     }
     nodes::register(&ctx.db, id, version, specs, &profile).await?;
+    // Perhaps another panel has heard it since this one did.
+    if let Ok(mut beats) = ctx.beats.lock() {
+        beats.remove(id);
+    }
     ctx.nodes.forget(&());
     ctx.tell(Change::Node);
     Ok(())
@@ -110,6 +122,17 @@ async fn is_on(ctx: &Ctx, node: &NodeId, id: &ServerId) -> Result<bool, Refusal>
     Ok(server.node == *node)
 }
 
+/// What is known of the heartbeat before this one: out of memory where this panel heard it a moment ago, else out of the row. None:
+/// there is no such node.
+async fn before(ctx: &Ctx, id: &NodeId, now: Millis) -> Result<Option<LastBeat>, Refusal> {
+    let remembered = ctx.beats.lock().ok().and_then(|beats| beats.get(id).copied());
+    if let Some(last) = remembered.filter(|last| last.heard_at.is_some_and(|at| now.since(at) <= OFFLINE_AFTER)) {
+        return Ok(Some(last));
+    }
+    let row = nodes::by_id(&ctx.db, id).await?;
+    Ok(row.map(|node| LastBeat { heard_at: node.seen_at, trouble_since: node.trouble_since }))
+}
+
 async fn heartbeat(
     ctx: &Arc<Ctx>,
     id: &NodeId,
@@ -118,39 +141,103 @@ async fn heartbeat(
     complete: Option<(Millis, Vec<InstanceReport>)>,
 ) -> Result<(), Refusal> {
     let (now, load) = (ctx.clock.now(), load.clean());
-    let Some(node) = nodes::by_id(&ctx.db, id).await? else { return Ok(()) };
-    let trouble_since = load.trouble.as_ref().map(|_| node.trouble_since.unwrap_or(now));
-    let was_away = node.seen_at.is_none_or(|at| now.since(at) > OFFLINE_AFTER);
+    let Some(last) = before(ctx, id, now).await? else { return Ok(()) };
+    let trouble_since = load.trouble.as_ref().map(|_| last.trouble_since.unwrap_or(now));
+    let was_away = last.heard_at.is_none_or(|at| now.since(at) > OFFLINE_AFTER);
     let confirmed_at = complete.as_ref().map(|(at, _)| (*at).min(now));
-    if let Some((_, instances)) = complete {
-        all_reports(ctx, id, instances, now).await?;
+    let measured = match complete {
+        Some((_, instances)) => all_reports(ctx, id, instances, now).await?,
+        None => Vec::new(),
+    };
+    let there = keep(ctx, id, &nodes::Beat { load: &load, trouble_since, confirmed_at, skew, now }, &measured).await?;
+    if let Ok(mut beats) = ctx.beats.lock() {
+        if there {
+            beats.insert(id.clone(), LastBeat { heard_at: Some(now), trouble_since });
+        } else {
+            beats.remove(id);
+        }
     }
-    nodes::beat(&ctx.db, id, &nodes::Beat { load: &load, trouble_since, confirmed_at, skew, now }).await?;
-    ctx.nodes.forget(&());
-    if was_away || trouble_since.is_some() != node.trouble_since.is_some() {
+    note_measured(ctx, measured, now);
+    // Only what people look for at once is told; for the rest what was read a second ago is good enough.
+    if was_away || trouble_since.is_some() != last.trouble_since.is_some() {
+        ctx.nodes.forget(&());
         ctx.tell(Change::Node);
     }
     Ok(())
 }
 
-async fn all_reports(ctx: &Arc<Ctx>, id: &NodeId, instances: Vec<InstanceReport>, now: Millis) -> Result<(), Refusal> {
-    let mut kept = Vec::new();
-    let mut named = HashSet::new();
+/// Writes a heartbeat and its measurements, together; false where there is no such node.
+async fn keep(ctx: &Ctx, id: &NodeId, beat: &nodes::Beat<'_>, measured: &[Measured]) -> Result<bool, Refusal> {
+    if measured.is_empty() {
+        return Ok(nodes::beat(&ctx.db, id, beat).await?);
+    }
+    let tx = ctx.db.begin().await?;
+    // The node first, as whoever places servers holds it before them.
+    let there = nodes::beat(&tx, id, beat).await?;
+    for one in measured {
+        servers::note_quiet(&tx, &one.server, one.quiet, one.sample.players).await?;
+    }
+    samples::insert(&tx, measured.iter().map(|one| (&one.server, &one.sample))).await?;
+    tx.commit().await?;
+    Ok(there)
+}
+
+/// They are kept: the next ones come after a while, and pages show these.
+fn note_measured(ctx: &Ctx, measured: Vec<Measured>, now: Millis) {
+    if let Ok(mut reports) = ctx.reports.lock() {
+        for one in &measured {
+            if let Some(report) = reports.get_mut(&one.server) {
+                report.sampled_at = now;
+            }
+        }
+    }
+    for one in measured {
+        ctx.tell(Change::Server { owner: one.owner, server: one.server, gone: false });
+    }
+}
+
+/// A measurement to keep, and what follows from it.
+struct Measured {
+    server: ServerId,
+    owner: UserId,
+    sample: Sample,
+    quiet: Quiet,
+}
+
+async fn all_reports(ctx: &Arc<Ctx>, id: &NodeId, instances: Vec<InstanceReport>, now: Millis) -> Result<Vec<Measured>, Refusal> {
+    let mut residents = HashMap::new();
+    let mut after = String::new();
+    loop {
+        let batch = servers::residents(&ctx.db, id, &after, BATCH).await?;
+        let Some(last) = batch.last() else { break };
+        last.id.as_str().clone_into(&mut after);
+        let full = batch.len() as u64 == BATCH;
+        residents.extend(batch.into_iter().map(|resident| (resident.id.clone(), resident)));
+        if !full {
+            break;
+        }
+    }
+    let mut measured = Vec::new();
     for report in instances {
-        named.insert(report.server.clone());
-        match one_report(ctx, id, &report, now).await {
-            Ok(sample) => kept.extend(sample),
+        match one_report(ctx, id, &report, residents.remove(&report.server), now).await {
+            Ok(one) => measured.extend(one),
             Err(Refusal::NotFound) => {}
             // Nothing is confirmed by a heartbeat that was not wholly taken in; the next one repeats it.
             Err(error) => return Err(error),
         }
     }
-    samples::insert(&ctx.db, &kept).await?;
-    missing(ctx, id, &named).await
+    missing(ctx, id, residents.into_values()).await?;
+    Ok(measured)
 }
 
 /// Takes one line of a heartbeat in, as far as it says something new; gives the measurement to keep.
-async fn one_report(ctx: &Arc<Ctx>, node: &NodeId, report: &InstanceReport, now: Millis) -> Result<Option<(ServerId, Sample)>, Refusal> {
+async fn one_report(
+    ctx: &Arc<Ctx>,
+    node: &NodeId,
+    report: &InstanceReport,
+    resident: Option<Resident>,
+    now: Millis,
+) -> Result<Option<Measured>, Refusal> {
     let (fresh, sample_due) = {
         let Ok(reports) = ctx.reports.lock() else { return Ok(None) };
         let last = reports.get(&report.server);
@@ -158,67 +245,57 @@ async fn one_report(ctx: &Arc<Ctx>, node: &NodeId, report: &InstanceReport, now:
         let known = |last: &LastReport| last.node == *node && same(last);
         (!last.is_some_and(known), last.is_none_or(|last| now.since(last.sampled_at) >= SAMPLE_EVERY))
     };
+    let mut facts = resident.map(|resident| (resident.owner, resident.game, resident.plan, resident.quiet));
     if fresh {
-        if !is_on(ctx, node, &report.server).await? {
+        if facts.is_none() && !is_on(ctx, node, &report.server).await? {
             return Ok(None);
         }
-        absorb_report(ctx, node, report).await?;
+        facts = absorb_report(ctx, node, report).await?.map(|server| (server.owner, server.game, server.plan, server.quiet));
+        remember(ctx, node, report);
     }
     let sample = report.sample.filter(|_| sample_due && matches!(report.seen, Seen::Running { .. }));
-    let sampled = match &sample {
-        Some(sample) => note_sample(ctx, &report.server, sample).await?,
-        None => false,
-    };
-    if let Ok(mut reports) = ctx.reports.lock() {
-        let sampled_at = if sampled { now } else { reports.get(&report.server).map_or(Millis(0), |last| last.sampled_at) };
-        let (revision, runs) = (report.revision.clone(), report.runs.clone());
-        let last = LastReport { node: node.clone(), seen: report.seen, revision, runs, sampled_at };
-        reports.insert(report.server.clone(), last);
-    }
-    Ok(sample.filter(|_| sampled).map(|sample| (report.server.clone(), sample)))
+    let (Some(sample), Some((owner, game, plan, quiet))) = (sample, facts) else { return Ok(None) };
+    let games = ctx.games();
+    let Some((_, plan)) = games.plan(&game, &plan) else { return Ok(None) };
+    let quiet = quiet.observe(&sample, plan.cpu_millis, ctx.policy.idle);
+    Ok(Some(Measured { server: report.server.clone(), owner, sample, quiet }))
 }
 
-async fn note_sample(ctx: &Ctx, id: &ServerId, sample: &Sample) -> Result<bool, Refusal> {
-    let Some(server) = servers::by_id(&ctx.db, id).await? else { return Ok(false) };
-    let games = ctx.games();
-    let Some((_, plan)) = games.plan(&server.game, &server.plan) else { return Ok(false) };
-    let quiet = server.quiet.observe(sample, plan.cpu_millis, ctx.policy.idle);
-    servers::note_quiet(&ctx.db, id, quiet, sample.players).await?;
-    ctx.tell(Change::Server { owner: server.owner, server: id.clone(), gone: false });
-    Ok(true)
+/// It has been taken in: the same again says nothing new.
+fn remember(ctx: &Ctx, node: &NodeId, report: &InstanceReport) {
+    if let Ok(mut reports) = ctx.reports.lock() {
+        let sampled_at = reports.get(&report.server).map_or(Millis(0), |last| last.sampled_at);
+        let (revision, runs) = (report.revision.clone(), report.runs.clone());
+        reports.insert(report.server.clone(), LastReport { node: node.clone(), seen: report.seen, revision, runs, sampled_at });
+    }
 }
 
 /// Servers that a complete report does not name have no container there, whatever their row says.
-async fn missing(ctx: &Arc<Ctx>, node: &NodeId, named: &HashSet<ServerId>) -> Result<(), Refusal> {
-    let mut after = String::new();
-    loop {
-        let batch = servers::on_node(&ctx.db, node, &after, BATCH).await?;
-        let Some(last) = batch.last() else { return Ok(()) };
-        last.id.as_str().clone_into(&mut after);
-        for server in batch {
-            let stands = match server.seen {
-                Seen::Absent | Seen::Gone => false,
-                Seen::Unknown | Seen::Asleep | Seen::Starting { .. } | Seen::Running { .. } | Seen::Exited { .. } => true,
-            };
-            // While it is being prepared the node does not speak of it yet.
-            if !stands || named.contains(&server.id) || server.life.phase == Phase::Preparing {
-                continue;
-            }
-            let report = InstanceReport {
-                server: server.id.clone(),
-                seen: Seen::Absent,
-                revision: String::new(),
-                runs: Vec::new(),
-                woken_at: None,
-                sample: None,
-            };
-            if let Ok(mut reports) = ctx.reports.lock() {
-                reports.remove(&server.id);
-            }
-            match absorb_report(ctx, node, &report).await {
-                Ok(_) | Err(Refusal::NotFound) => {}
-                Err(error) => return Err(error),
-            }
+async fn missing(ctx: &Arc<Ctx>, node: &NodeId, unnamed: impl Iterator<Item = Resident>) -> Result<(), Refusal> {
+    for server in unnamed {
+        let stands = match server.seen {
+            Seen::Absent | Seen::Gone => false,
+            Seen::Unknown | Seen::Asleep | Seen::Starting { .. } | Seen::Running { .. } | Seen::Exited { .. } => true,
+        };
+        // While it is being prepared the node does not speak of it yet.
+        if !stands || server.phase == Phase::Preparing {
+            continue;
+        }
+        let report = InstanceReport {
+            server: server.id.clone(),
+            seen: Seen::Absent,
+            revision: String::new(),
+            runs: Vec::new(),
+            woken_at: None,
+            sample: None,
+        };
+        if let Ok(mut reports) = ctx.reports.lock() {
+            reports.remove(&server.id);
+        }
+        match absorb_report(ctx, node, &report).await {
+            Ok(_) | Err(Refusal::NotFound) => {}
+            Err(error) => return Err(error),
         }
     }
+    Ok(())
 }

@@ -24,7 +24,9 @@ const RESEND_AFTER: i64 = 15 * SECOND;
 pub async fn reconcile(ctx: &Arc<Ctx>, all: bool) -> Result<u64, Refusal> {
     let mut looked = 0;
     let mut after = String::new();
-    let regions: HashMap<NodeId, String> = nodes::all(ctx).await?.iter().map(|node| (node.id.clone(), node.region.clone())).collect();
+    // Asked for by the whole sweep only: most looks, one a second, find nothing to do.
+    let nodes = if all { nodes::all(ctx).await? } else { Arc::default() };
+    let regions: HashMap<NodeId, String> = nodes.iter().map(|node| (node.id.clone(), node.region.clone())).collect();
     loop {
         let now = ctx.clock.now();
         let batch = if all { servers::after(&ctx.db, &after, BATCH).await? } else { servers::due(&ctx.db, now, BATCH).await? };

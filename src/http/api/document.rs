@@ -64,6 +64,7 @@ use crate::http::routes::{auth, doors};
         templates::delete_version,
         nodes::list,
         nodes::one,
+        nodes::load,
         nodes::dev_mode,
         nodes::purge_cache,
         doors::wake,

@@ -67,6 +67,7 @@ pub(in crate::http) fn table(table: Table) -> Table {
         .get("/api/nodes", nodes::list)
         .post("/api/nodes/tokens", nodes::make_token)
         .get("/api/nodes/{id}", nodes::one)
+        .get("/api/nodes/{id}/load", nodes::load)
         .post("/api/nodes/{id}/dev-mode", nodes::dev_mode)
         .post("/api/nodes/{id}/purge-cache", nodes::purge_cache)
         .delete("/api/nodes/{id}", nodes::remove)

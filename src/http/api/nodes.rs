@@ -8,14 +8,15 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::shapes::{NewNodeToken, NodeServerShape, NodeShape, NodeTokenShape, Nodes, ProblemShape};
+use super::shapes::{NewNodeToken, NodeServerShape, NodeShape, NodeTokenShape, Nodes, ProblemShape, moment};
 use crate::domain::nodes::Invitation;
-use crate::domain::{Fields, Refusal, nodes};
+use crate::domain::{Fields, Refusal, figures, nodes};
 use crate::http::Web;
 use crate::http::problem::Answer;
 use crate::http::routes::nodes::{join_command, join_token, machines};
-use crate::http::typed::{Raw, Typed};
+use crate::http::typed::{Asked, Raw, Typed};
 use crate::http::who::{Caller, Named};
+use crate::model::figures::Back;
 use crate::model::ids::NodeId;
 
 /// Fetch every layer anew?
@@ -79,6 +80,58 @@ pub(super) async fn one(State(web): State<Web>, caller: Caller, Named(id): Named
     });
     let node = NodeShape::of(&node, web.ctx.clock.now());
     Ok(Json(NodeDetail { node, servers: servers.iter().map(NodeServerShape::of).collect(), emptying }).into_response())
+}
+
+/// How a machine did over time.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct NodeLoads {
+    /// `hour` or `day`.
+    pub span: &'static str,
+    /// One a minute, oldest first; minutes in which it was away are left out.
+    pub samples: Vec<NodeSampleShape>,
+}
+
+/// How a machine did in a minute.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct NodeSampleShape {
+    /// Beginning of the minute.
+    pub at: String,
+    /// Thousandths of a core in use.
+    pub cpu_millis: u32,
+    /// MiB in use.
+    pub memory_mib: u32,
+    /// MiB in use on the disk that holds the data folder.
+    pub disk_used_mib: u32,
+    /// MiB free there.
+    pub disk_free_mib: u32,
+    /// Servers awake there.
+    pub awake: u32,
+}
+
+/// CPU, memory, disk and servers awake over the last hour or the last 24 hours.
+#[utoipa::path(
+    get, path = "/api/nodes/{id}/load", tag = "nodes",
+    params(("id" = String, Path), ("span" = Option<String>, Query, description = "`hour`, which it is without, or `day`.")),
+    responses((status = 200, body = NodeLoads), (status = 404, body = ProblemShape), (status = 422, body = ProblemShape))
+)]
+pub(super) async fn load(State(web): State<Web>, caller: Caller, Named(id): Named<NodeId>, asked: Asked) -> Answer {
+    let back = asked.get("span").map_or(Some(Back::default()), Back::parse);
+    // Whoever may not see it is told so first.
+    let samples = figures::of_node(&web.ctx, caller.actor(), &id, back.unwrap_or_default()).await?;
+    let Some(back) = back else {
+        let mut fields = Fields::default();
+        fields.add("span", "This is either hour or day.");
+        return Err(Refusal::Invalid(fields).into());
+    };
+    let samples = samples.into_iter().map(|sample| NodeSampleShape {
+        at: moment(sample.at),
+        cpu_millis: sample.cpu_millis,
+        memory_mib: sample.memory_mib,
+        disk_used_mib: sample.disk_used_mib,
+        disk_free_mib: sample.disk_free_mib,
+        awake: sample.awake,
+    });
+    Ok(Json(NodeLoads { span: back.as_str(), samples: samples.collect() }).into_response())
 }
 
 /// Makes a token by which a machine joins: a new one by `name` and `region`, or one that is known by `node`. It works once, for an hour,

@@ -18,6 +18,7 @@ pub mod layout;
 pub mod live;
 pub mod moments;
 pub mod node_cache;
+pub mod node_load;
 pub mod nodes;
 pub mod phases;
 pub mod placing;

@@ -9,6 +9,7 @@ use super::html_parts;
 use super::layout::Layout;
 use super::moments::Moment;
 use super::node_cache::NodeCache;
+use super::node_load::NodeLoad;
 use super::phases::PhaseView;
 use super::placing::{PlacementRow, Promised};
 use crate::model::ids::NodeId;
@@ -253,6 +254,8 @@ pub struct NodePage {
     pub until: Option<(&'static str, Moment)>,
     /// What of it is promised, and whether new servers come.
     pub promised: Promised,
+    /// How it did over the last hour or day.
+    pub load: NodeLoad,
     /// What lives there.
     pub servers: Vec<NodeServer>,
     /// Its cache of templates.

@@ -1,25 +1,30 @@
 //! `/nodes`: the machines, for those who may see them; adding one and turning one away, for admins.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 
 use crate::domain::nodes::{Invitation, Invited};
-use crate::domain::{Actor, Fields, Refusal, nodes, servers};
+use crate::domain::{Actor, Fields, Refusal, figures, nodes, servers};
 use crate::http::notice::{Said, go};
 use crate::http::pages::layout::Layout;
 use crate::http::pages::moments::Moment;
 use crate::http::pages::node_cache::NodeCache;
+use crate::http::pages::node_load::NodeLoad;
 use crate::http::pages::nodes::{
     AddNodeForm, AddNodePage, FreshToken, ManageNode, NodePage, NodeRow, NodeRows, NodeServer, NodeTokenRow, NodesPage, warnings,
 };
 use crate::http::pages::phases::PhaseView;
 use crate::http::pages::placing::{PlacementRow, Promised};
 use crate::http::problem::{Answer, shown};
-use crate::http::typed::Typed;
+use crate::http::typed::{Asked, Typed};
 use crate::http::who::{Named, SignedIn};
 use crate::http::{Machines, Web};
+use crate::model::figures::Back;
 use crate::model::ids::{NodeId, NodeTokenId, TemplateId};
+use crate::model::nodes::Node;
 use crate::model::servers::{Phase, Server};
 use crate::model::users::Right;
 use crate::wire::agent::VERSION;
@@ -30,11 +35,17 @@ pub(in crate::http) async fn rows(web: &Web, actor: &Actor) -> Result<NodeRows, 
     let nodes = nodes::list(&web.ctx, actor).await?;
     let counts = servers::count_by_phase(&web.ctx).await?;
     let now = web.ctx.clock.now();
-    let count = |id: &NodeId, awake: bool| {
-        let here = counts.iter().filter(|(node, phase, _)| node == id && (!awake || *phase == Phase::Running));
-        here.map(|(_, _, number)| usize::try_from(*number).unwrap_or_default()).sum()
+    // All of them, and those awake, by node: there may be a thousand nodes.
+    let mut by_node: HashMap<&NodeId, (usize, usize)> = HashMap::new();
+    for (node, phase, number) in &counts {
+        let (number, entry) = (usize::try_from(*number).unwrap_or_default(), by_node.entry(node).or_default());
+        *entry = (entry.0 + number, entry.1 + if *phase == Phase::Running { number } else { 0 });
+    }
+    let row = |node: &Node| {
+        let (servers, awake) = by_node.get(&node.id).copied().unwrap_or_default();
+        NodeRow::of(node, servers, awake, now)
     };
-    Ok(NodeRows { rows: nodes.iter().map(|node| NodeRow::of(node, count(&node.id, false), count(&node.id, true), now)).collect() })
+    Ok(NodeRows { rows: nodes.iter().map(row).collect() })
 }
 
 /// `GET /nodes`
@@ -50,9 +61,10 @@ pub(super) async fn list(State(web): State<Web>, signed_in: SignedIn) -> Answer 
 /// A form of a node's page that was refused: which, what was typed, what was wrong with it.
 type RefusedForm<'a> = Option<(&'a str, &'a str, String)>;
 
-async fn whole(web: &Web, signed_in: &SignedIn, id: &NodeId, refused: RefusedForm<'_>) -> Result<NodePage, Refusal> {
+async fn whole(web: &Web, signed_in: &SignedIn, id: &NodeId, back: Back, refused: RefusedForm<'_>) -> Result<NodePage, Refusal> {
     let (node, servers) = nodes::find(&web.ctx, signed_in.actor(), id).await?;
     let promises = servers::promises(&web.ctx, signed_in.actor(), &node).await?;
+    let samples = figures::of_node(&web.ctx, signed_in.actor(), id, back).await?;
     let all = nodes::all(&web.ctx).await?;
     let (now, games) = (web.ctx.clock.now(), web.ctx.games());
     let awake = servers.iter().filter(|server| server.life.phase == Phase::Running).count();
@@ -73,15 +85,17 @@ async fn whole(web: &Web, signed_in: &SignedIn, id: &NodeId, refused: RefusedFor
         facts: NodePage::facts(&node),
         until: NodePage::until(&node, now),
         promised: Promised::of(&node, &promises, emptying.as_ref(), signed_in.actor().may_at_all(Right::DriveNodes)),
+        load: NodeLoad::of(&node, servers.len(), &samples, back, now),
         manage: may.then(|| ManageNode::of(&node, servers.len(), refused.as_ref())).flatten(),
         cache: NodeCache::of(&node, signed_in.actor().may_at_all(Right::DriveNodes), now),
         servers: servers.iter().map(line).collect(),
     })
 }
 
-/// `GET /nodes/{id}`
-pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn, Named(id): Named<NodeId>) -> Answer {
-    Ok(whole(&web, &signed_in, &id, None).await?.into_response())
+/// `GET /nodes/{id}`: with the load of the last hour, or of the span that is asked for.
+pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn, Named(id): Named<NodeId>, asked: Asked) -> Answer {
+    let back = asked.get("span").and_then(Back::parse).unwrap_or_default();
+    Ok(whole(&web, &signed_in, &id, back, None).await?.into_response())
 }
 
 /// `POST /nodes/{id}/dev-mode`
@@ -184,7 +198,7 @@ pub(super) async fn revoke_token(State(web): State<Web>, signed_in: SignedIn, Na
 /// The page again with what was wrong with the typed name.
 async fn again(web: &Web, signed_in: &SignedIn, id: &NodeId, form: &str, typed: &Typed, fields: &Fields) -> Answer {
     let refused = (form, typed.text("confirm"), fields.at("confirm").unwrap_or_default().to_owned());
-    Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, whole(web, signed_in, id, Some(refused)).await?))
+    Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, whole(web, signed_in, id, Back::default(), Some(refused)).await?))
 }
 
 /// `POST /nodes/{id}/drain`: `on` is `yes` or `no`.

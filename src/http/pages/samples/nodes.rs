@@ -3,10 +3,12 @@
 use super::{HOSTILE, LONG, NOW, admin, staff};
 use crate::http::pages::moments::Moment;
 use crate::http::pages::node_cache::NodeCache;
+use crate::http::pages::node_load::NodeLoad;
 use crate::http::pages::nodes::{
     AddNodeForm, AddNodePage, FreshToken, ManageNode, NodePage, NodeRow, NodeRows, NodeServer, NodeTokenRow, NodesPage, warnings,
 };
 use crate::http::pages::phases::PhaseView;
+use crate::model::figures::{Back, NodeSample};
 use crate::model::ids::{NodeId, NodeTokenId};
 use crate::model::nodes::{CacheLoad, CachedLayer, Certificate, Load, Net, Node, NodeToken, PurgeNote, Specs, Standing};
 use crate::model::servers::{Phase, Wanted};
@@ -111,6 +113,24 @@ impl NodesPage {
     }
 }
 
+/// A day of samples up to when it was heard of last, with two times away; none from one that was never heard of.
+fn samples(node: &Node) -> Vec<NodeSample> {
+    let Some(seen) = node.seen_at else { return Vec::new() };
+    let there = (0..24 * 60).filter(|n| !(500..560).contains(n) && !(1_410..1_416).contains(n)).map(|n| (n, NOW - DAY + n * MINUTE));
+    let wave = |n: i64, step: i64, height: i64| u32::try_from((n % step).min(step - n % step) * height / step).unwrap_or_default();
+    there
+        .filter(|(_, at)| *at <= seen)
+        .map(|(n, at)| NodeSample {
+            at,
+            cpu_millis: 900 + wave(n, 240, 9_000) + wave(n, 17, 1_700),
+            memory_mib: 9_000 + wave(n, 480, 12_000),
+            disk_used_mib: 440_000 + wave(n, 2_880, 60_000),
+            disk_free_mib: 72_000 - wave(n, 2_880, 60_000),
+            awake: wave(n, 240, 6),
+        })
+        .collect()
+}
+
 fn page(node: &Node, servers: Vec<NodeServer>, manage: Option<ManageNode>) -> NodePage {
     NodePage {
         layout: staff(&format!("/nodes/{}", node.id)),
@@ -119,6 +139,7 @@ fn page(node: &Node, servers: Vec<NodeServer>, manage: Option<ManageNode>) -> No
         facts: NodePage::facts(node),
         until: NodePage::until(node, NOW),
         promised: admin::promised(node),
+        load: NodeLoad::of(node, servers.len(), &samples(node), if node.slots.is_some() { Back::Day } else { Back::Hour }, NOW),
         servers,
         cache: NodeCache::of(node, true, NOW),
         manage,
