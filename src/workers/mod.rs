@@ -64,20 +64,7 @@ impl Runner {
     where
         F: Future<Output = Result<(), Refusal>> + Send,
     {
-        let stop = self.stop.clone();
-        self.task(name, async move {
-            let mut timer = tokio::time::interval(period);
-            timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
-            loop {
-                tokio::select! {
-                    () = stop.cancelled() => return,
-                    _ = timer.tick() => {}
-                }
-                if let Err(error) = tick().await {
-                    tracing::warn!(worker = name, error = &error as &dyn std::error::Error, "a tick failed; the next one comes");
-                }
-            }
-        });
+        self.beat(name, period, std::future::pending, tick);
     }
 
     /// Runs a tick every period, and at once when somebody nudges.
@@ -91,7 +78,25 @@ impl Runner {
     ) where
         F: Future<Output = Result<(), Refusal>> + Send,
     {
-        let (stop, ctx) = (self.stop.clone(), ctx.clone());
+        let (waits, ctx) = (ctx.clone(), ctx.clone());
+        let nudged = move || {
+            let ctx = waits.clone();
+            async move { nudge(&ctx).notified().await }
+        };
+        self.beat(name, period, nudged, move || tick(ctx.clone()));
+    }
+
+    fn beat<N, F>(
+        &mut self,
+        name: &'static str,
+        period: Duration,
+        nudged: impl Fn() -> N + Send + Sync + 'static,
+        tick: impl Fn() -> F + Send + Sync + 'static,
+    ) where
+        N: Future<Output = ()> + Send,
+        F: Future<Output = Result<(), Refusal>> + Send,
+    {
+        let stop = self.stop.clone();
         self.task(name, async move {
             let mut timer = tokio::time::interval(period);
             timer.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -99,9 +104,9 @@ impl Runner {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     _ = timer.tick() => {}
-                    () = nudge(&ctx).notified() => {}
+                    () = nudged() => {}
                 }
-                if let Err(error) = tick(ctx.clone()).await {
+                if let Err(error) = tick().await {
                     tracing::warn!(worker = name, error = &error as &dyn std::error::Error, "a tick failed; the next one comes");
                 }
             }
