@@ -11,9 +11,10 @@
 //! | `store` | the only room that knows SQL | model |
 //! | [`objects`] | the object store: any S3, or a folder | model |
 //! | [`archives`] | archives of templates: checked before anything of them is used | model |
+//! | [`mail`] | letters by SMTP | model |
 //! | `engines` | where servers run | model, wire |
 //! | [`node`] | the agent: Docker, console, doors, layers, backups | model, wire, trust, archives |
-//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives |
+//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives, mail |
 //! | `http` | pages, JSON API, sessions, guards | model, wire, trust, domain |
 //! | `workers` | what happens by itself | model, domain |
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
@@ -28,6 +29,8 @@ pub mod domain;
 pub mod engines;
 #[cfg(feature = "panel")]
 pub mod http;
+#[cfg(feature = "panel")]
+pub mod mail;
 pub mod model;
 #[cfg(feature = "panel")]
 pub mod node;

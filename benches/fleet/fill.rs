@@ -200,6 +200,8 @@ async fn owners(db: &Db, now: Millis) -> Result<Vec<UserId>, Failure> {
             balance: Credits(1_000_000_000_000),
             created_at: now - DAY,
             sessions_from: now - DAY,
+            email_verified_at: None,
+            suspended: None,
         };
         users::insert(&tx, &user, "").await?;
         ids.push(id);

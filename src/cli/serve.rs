@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::node;
 use super::system::SystemClock;
-use crate::domain::{Ctx, Policy, games, nodes, users};
+use crate::domain::{Ctx, Outside, Policy, games, nodes, users};
 use crate::engines::docker::{DockerEngine, QUEUE};
 use crate::http::link::LinkSettings;
 use crate::http::{self, Machines, Telemetry, WebSettings};
@@ -92,7 +92,8 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let webhook_secret =
         secrets::kept(dir, secrets::WEBHOOK, settings.web.webhook_secret.as_ref()).context("the webhook secret cannot be kept")?;
     let (objects, object_routes) = objects(&settings, clock.clone()).await?;
-    let ctx = Ctx::new(db, objects, clock.clone(), engine.clone(), policy(&settings, webhook_secret));
+    let mail = settings.mail.mailer().context("SMTP_URL or MAIL_FROM cannot be used")?;
+    let ctx = Ctx::new(db, clock.clone(), Outside { objects, engine: engine.clone(), mail }, policy(&settings, webhook_secret));
     let ctx = ctx.await.context("the panel cannot start")?;
     let mut runner = Runner::default();
     let local = NodeId::local();

@@ -13,6 +13,7 @@ use super::passwords::Hasher;
 use super::recent::Recent;
 use super::servers::Looks;
 use crate::engines::Engine;
+use crate::mail::Mailer;
 use crate::model::idleness::Rules;
 use crate::model::ids::{NodeId, PanelId, ServerId, UserId};
 use crate::model::money::Credits;
@@ -130,6 +131,16 @@ const CHANGES: usize = 1_024;
 /// Ended links that a slow listener may be behind; it asks anew when it has missed some.
 const CUTS: usize = 64;
 
+/// What the panel reaches outside of itself.
+pub struct Outside {
+    /// Where archives of templates and backups lie.
+    pub objects: Arc<dyn ObjectStore>,
+    /// Where servers run.
+    pub engine: Arc<dyn Engine>,
+    /// The way to the mail server, where one is set.
+    pub mail: Option<Mailer>,
+}
+
 /// Everything that the domain needs.
 pub struct Ctx {
     /// The database.
@@ -140,6 +151,8 @@ pub struct Ctx {
     pub objects: Arc<dyn ObjectStore>,
     /// Where servers run.
     pub engine: Arc<dyn Engine>,
+    /// The way to the mail server, where one is set.
+    pub mail: Option<Mailer>,
     /// What the operator set.
     pub policy: Policy,
     /// This panel's id.
@@ -174,13 +187,8 @@ pub struct Ctx {
 
 impl Ctx {
     /// Puts it together; the catalogue is loaded from the database.
-    pub async fn new(
-        db: Db,
-        objects: Arc<dyn ObjectStore>,
-        clock: Arc<dyn Clock>,
-        engine: Arc<dyn Engine>,
-        policy: Policy,
-    ) -> Result<Arc<Ctx>, crate::store::StoreError> {
+    pub async fn new(db: Db, clock: Arc<dyn Clock>, outside: Outside, policy: Policy) -> Result<Arc<Ctx>, crate::store::StoreError> {
+        let Outside { objects, engine, mail } = outside;
         let panel = super::nodes::panel_id(&db).await?;
         let catalogue = Catalogue::load(&db).await?;
         Ok(Arc::new(Ctx {
@@ -188,6 +196,7 @@ impl Ctx {
             clock,
             objects,
             engine,
+            mail,
             policy,
             panel,
             catalogue: RwLock::new(Arc::new(catalogue)),

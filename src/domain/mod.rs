@@ -11,6 +11,7 @@ pub mod games;
 pub mod idempotency;
 pub mod limits;
 pub mod logs;
+pub mod mails;
 pub mod nodes;
 pub mod passwords;
 mod recent;
@@ -20,7 +21,7 @@ pub mod templates;
 pub mod tokens;
 pub mod users;
 
-pub use ctx::{Actor, Change, Ctx, Policy};
+pub use ctx::{Actor, Change, Ctx, Outside, Policy};
 
 use crate::store::StoreError;
 

@@ -59,6 +59,8 @@ pub async fn register(ctx: &Ctx, email: &str, password: &str, setup: Option<&str
         balance: Credits::ZERO,
         created_at: now,
         sessions_from: now,
+        email_verified_at: None,
+        suspended: None,
     };
     let tx = ctx.db.begin().await?;
     if let Some(secret) = setup

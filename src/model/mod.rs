@@ -13,6 +13,7 @@ pub mod ids;
 pub mod layers;
 pub mod ledger;
 pub mod life;
+pub mod mails;
 pub mod money;
 pub mod nodes;
 pub mod placing;

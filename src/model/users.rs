@@ -106,4 +106,17 @@ pub struct User {
     pub created_at: Millis,
     /// Sessions made before this moment do not count (log out everywhere, password changed).
     pub sessions_from: Millis,
+    /// When it was shown that letters to its address reach it; none: not yet.
+    pub email_verified_at: Option<Millis>,
+    /// Shut out: it may do nothing, and its servers rest.
+    pub suspended: Option<Suspension>,
+}
+
+/// Why somebody is shut out.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Suspension {
+    /// Since when.
+    pub at: Millis,
+    /// In an admin's words, for its owner to read.
+    pub why: String,
 }

@@ -4,6 +4,7 @@
 //! A key that nobody knows, or a value that cannot be, stops the start and is named.
 
 pub mod link;
+mod mail;
 mod objects;
 pub mod secrets;
 
@@ -16,6 +17,7 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Value;
 
+pub use mail::Mail;
 pub use objects::Objects;
 
 use crate::model::money::Credits;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub link: link::Link,
     /// Credits.
     pub credits: Money,
+    /// Letters.
+    pub mail: Mail,
     /// Sleeping and reconciling.
     pub life: Life,
     /// What the program says of itself.
@@ -253,6 +257,7 @@ impl Settings {
             node: Node::read(&mut reader, &web)?,
             link: link::Link::read(&mut reader, &web)?,
             credits: Money::read(&mut reader)?,
+            mail: Mail::read(&mut reader, &web)?,
             life: Life::read(&mut reader)?,
             log: Log::read(&mut reader)?,
             objects: Objects::read(&mut reader, &data.dir)?,

@@ -12,6 +12,7 @@ pub mod figures;
 pub mod games;
 pub mod idempotency;
 pub mod ledger;
+pub mod mails;
 pub mod node_samples;
 pub mod node_tokens;
 pub mod nodes;

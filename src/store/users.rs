@@ -10,7 +10,7 @@ use crate::model::accounts::Email;
 use crate::model::ids::UserId;
 use crate::model::money::Credits;
 use crate::model::time::Millis;
-use crate::model::users::{Role, User};
+use crate::model::users::{Role, Suspension, User};
 
 #[derive(Iden)]
 pub(super) enum Users {
@@ -22,6 +22,9 @@ pub(super) enum Users {
     Balance,
     CreatedAt,
     SessionsFrom,
+    EmailVerifiedAt,
+    SuspendedAt,
+    SuspendedWhy,
 }
 
 #[derive(FromRow)]
@@ -33,6 +36,9 @@ struct UserRow {
     balance: i64,
     created_at: i64,
     sessions_from: i64,
+    email_verified_at: Option<i64>,
+    suspended_at: Option<i64>,
+    suspended_why: String,
 }
 
 impl TryFrom<UserRow> for (User, String) {
@@ -45,6 +51,8 @@ impl TryFrom<UserRow> for (User, String) {
             balance: Credits(row.balance),
             created_at: Millis(row.created_at),
             sessions_from: Millis(row.sessions_from),
+            email_verified_at: row.email_verified_at.map(Millis),
+            suspended: row.suspended_at.map(|at| Suspension { at: Millis(at), why: row.suspended_why }),
         };
         Ok((user, row.password_hash))
     }
@@ -53,6 +61,7 @@ impl TryFrom<UserRow> for (User, String) {
 fn select() -> sea_query::SelectStatement {
     Query::select()
         .columns([Users::Id, Users::Email, Users::PasswordHash, Users::Role, Users::Balance, Users::CreatedAt, Users::SessionsFrom])
+        .columns([Users::EmailVerifiedAt, Users::SuspendedAt, Users::SuspendedWhy])
         .from(Users::Table)
         .to_owned()
 }
@@ -61,7 +70,16 @@ fn select() -> sea_query::SelectStatement {
 pub async fn insert(db: &Db, user: &User, password_hash: &str) -> Result<(), StoreError> {
     let insert = Query::insert()
         .into_table(Users::Table)
-        .columns([Users::Id, Users::Email, Users::PasswordHash, Users::Role, Users::Balance, Users::CreatedAt, Users::SessionsFrom])
+        .columns([
+            Users::Id,
+            Users::Email,
+            Users::PasswordHash,
+            Users::Role,
+            Users::Balance,
+            Users::CreatedAt,
+            Users::SessionsFrom,
+            Users::EmailVerifiedAt,
+        ])
         .values_panic([
             user.id.as_str().into(),
             user.email.as_str().into(),
@@ -70,6 +88,7 @@ pub async fn insert(db: &Db, user: &User, password_hash: &str) -> Result<(), Sto
             user.balance.0.into(),
             user.created_at.0.into(),
             user.sessions_from.0.into(),
+            user.email_verified_at.map(|at| at.0).into(),
         ])
         .to_owned();
     db.run(&insert).await.map(drop)

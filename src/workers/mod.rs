@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Ctx, Refusal, backups, billing, figures, nodes, servers};
+use crate::domain::{Ctx, Refusal, backups, billing, figures, mails, nodes, servers};
 
 /// How long tasks have to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -23,6 +23,9 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// How often backups and moves are looked at.
 const BACKUPS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often the outbox of letters is looked at.
+const MAILS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often the figure of the minute is looked for; more than once a minute, so that none is left out.
 const FIGURES_EVERY: Duration = Duration::from_secs(20);
@@ -166,6 +169,11 @@ pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
     runner.every("figures", FIGURES_EVERY, move || {
         let ctx = noted.clone();
         async move { figures::note(&ctx).await.map(drop) }
+    });
+    let letters = ctx.clone();
+    runner.every("mails", MAILS_EVERY, move || {
+        let ctx = letters.clone();
+        async move { mails::tick(&ctx).await.map(drop) }
     });
     let sweeps = ctx.clone();
     runner.every("sweep", SWEEP_EVERY, move || {

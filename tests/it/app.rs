@@ -84,7 +84,16 @@ impl App {
         let hash = ctx.hasher.hash(Password::parse(PASSWORD).expect("long enough")).await;
         let now = ctx.clock.now();
         let id = UserId::from_random(email.as_bytes());
-        let user = User { id, email: email.to_owned(), role, balance: Credits::ZERO, created_at: now, sessions_from: now };
+        let user = User {
+            id,
+            email: email.to_owned(),
+            role,
+            balance: Credits::ZERO,
+            created_at: now,
+            sessions_from: now,
+            email_verified_at: None,
+            suspended: None,
+        };
         roost::store::users::insert(&ctx.db, &user, &hash).await.expect("inserted");
         Actor { user }
     }

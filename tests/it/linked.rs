@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use roost::domain::{Actor, Ctx, nodes, servers};
+use roost::domain::{Actor, Ctx, Outside, nodes, servers};
 use roost::engines::docker::DockerEngine;
 use roost::http::link::{LinkSettings, serve};
 use roost::model::ids::{NodeId, ServerId};
@@ -107,9 +107,8 @@ pub struct Panel {
 async fn open(url: &str, world: &World, folder: &std::path::Path, lives: i64) -> (Arc<Ctx>, Arc<Authority>, SocketAddr, JoinSet<()>) {
     let engine = Arc::new(DockerEngine::default());
     let db = Db::open(url).await.expect("the database opens");
-    let ctx = Ctx::new(db, world.ctx.objects.clone(), world.clock.clone(), engine.clone(), world.ctx.policy.clone())
-        .await
-        .expect("the panel starts");
+    let outside = Outside { objects: world.ctx.objects.clone(), engine: engine.clone(), mail: None };
+    let ctx = Ctx::new(db, world.clock.clone(), outside, world.ctx.policy.clone()).await.expect("the panel starts");
     let authority = Arc::new(Authority::open(folder, ctx.clock.now().0 / 1_000).expect("an authority"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let address = listener.local_addr().expect("an address");

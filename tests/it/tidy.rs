@@ -25,8 +25,13 @@ const BANNED: [&str; 7] = [
     concat!("/wo", "rk/"),
 ];
 /// Libraries that one room hides from all others.
-const HIDDEN: [(&str, &str); 4] =
-    [("bollard", "src/node/docker"), ("sqlx", "src/store"), ("sea_query", "src/store"), ("sea_query_sqlx", "src/store")];
+const HIDDEN: [(&str, &str); 5] = [
+    ("bollard", "src/node/docker"),
+    ("lettre", "src/mail"),
+    ("sqlx", "src/store"),
+    ("sea_query", "src/store"),
+    ("sea_query_sqlx", "src/store"),
+];
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

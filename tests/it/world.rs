@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use futures_util::StreamExt;
-use roost::domain::{Actor, Ctx, Policy, backups, games, nodes, servers, users};
+use roost::domain::{Actor, Ctx, Outside, Policy, backups, games, nodes, servers, users};
 use roost::engines::fake::FakeEngine;
 use roost::model::backups::Archived;
 use roost::model::ids::{NodeId, ServerId};
@@ -91,7 +91,8 @@ impl World {
         let db = Db::open(url).await.expect("the database opens");
         games::seed(&db, seeds()).await.expect("the catalogue reads");
         let engine = Arc::new(FakeEngine::default());
-        let ctx = Ctx::new(db, objects.store.clone(), clock.clone(), engine.clone(), policy).await.expect("the panel starts");
+        let outside = Outside { objects: objects.store.clone(), engine: engine.clone(), mail: None };
+        let ctx = Ctx::new(db, clock.clone(), outside, policy).await.expect("the panel starts");
         nodes::introduce(&ctx, &NodeId::local(), "play.example.org").await.expect("the node is known");
         let world = World { ctx, clock, engine, node: FakeNode::default(), others: BTreeMap::new(), url: url.to_owned(), objects };
         world.tell(FromNode::RegisterNode { version: VERSION, specs: specs(), profile: Profile::default() }).await;

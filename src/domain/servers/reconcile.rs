@@ -116,6 +116,7 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), Refusal> {
     idempotency::sweep(&ctx.db, now - DAY).await?;
     nonces::sweep(&ctx.db, now - 2 * SKEW_MAX).await?;
     sessions::sweep(&ctx.db, now).await?;
+    crate::domain::mails::sweep(ctx).await?;
     templates::sweep(ctx).await?;
     placements::sweep(&ctx.db, now - placing::KEPT).await?;
     Ok(())
