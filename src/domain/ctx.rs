@@ -22,7 +22,6 @@ use crate::model::placing::Overcommit;
 use crate::model::secrets::Secret;
 use crate::model::servers::Server;
 use crate::model::time::{Clock, MINUTE, Millis};
-use crate::model::users::{Right, Role, User, may};
 use crate::objects::ObjectStore;
 use crate::store::Db;
 
@@ -77,33 +76,6 @@ impl Default for Policy {
 
 /// Days that an API token lives at most.
 const TOKEN_DAYS_MAX: u32 = 366;
-
-/// Who acts.
-#[derive(Debug, Clone)]
-pub struct Actor {
-    /// The account.
-    pub user: User,
-}
-
-impl Actor {
-    /// May it do this with something of `owner`?
-    pub fn may(&self, right: Right, owner: &UserId) -> bool {
-        may(self.user.role, right, self.user.id == *owner)
-    }
-
-    /// May it do this at all?
-    pub fn may_at_all(&self, right: Right) -> bool {
-        may(self.user.role, right, false)
-    }
-
-    /// Does it see more than its own things?
-    pub fn is_staff(&self) -> bool {
-        match self.user.role {
-            Role::Player => false,
-            Role::Viewer | Role::Operator | Role::Admin => true,
-        }
-    }
-}
 
 /// Something that pages may want to show anew.
 #[derive(Debug, Clone, PartialEq, Eq)]

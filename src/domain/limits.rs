@@ -16,6 +16,8 @@ const LOGINS_OF_ACCOUNT: u32 = 10;
 const REGISTRATIONS: u32 = 10;
 /// Machines that one address may try to let join in a minute.
 const JOINS: u32 = 30;
+/// Invitations that one account may write in an hour.
+const INVITATIONS: u32 = 30;
 /// Console lines of one account in a minute.
 const CONSOLE_LINES: u32 = 120;
 /// Keys that are kept before the unused are dropped.
@@ -28,6 +30,11 @@ pub struct Limits {
     register: DefaultKeyedRateLimiter<String>,
     join: DefaultKeyedRateLimiter<String>,
     console: DefaultKeyedRateLimiter<String>,
+    invite: DefaultKeyedRateLimiter<String>,
+}
+
+fn per_hour(number: u32) -> DefaultKeyedRateLimiter<String> {
+    RateLimiter::keyed(Quota::per_hour(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)))
 }
 
 fn per_minute(number: u32) -> DefaultKeyedRateLimiter<String> {
@@ -36,13 +43,13 @@ fn per_minute(number: u32) -> DefaultKeyedRateLimiter<String> {
 
 impl Default for Limits {
     fn default() -> Self {
-        let registrations = Quota::per_hour(NonZeroU32::new(REGISTRATIONS).unwrap_or(NonZeroU32::MIN));
         Limits {
             login_address: per_minute(LOGINS_OF_ADDRESS),
             login_account: per_minute(LOGINS_OF_ACCOUNT),
-            register: RateLimiter::keyed(registrations),
+            register: per_hour(REGISTRATIONS),
             join: per_minute(JOINS),
             console: per_minute(CONSOLE_LINES),
+            invite: per_hour(INVITATIONS),
         }
     }
 }
@@ -83,6 +90,11 @@ impl Limits {
     /// One more machine that wants to join from here.
     pub fn join(&self, address: IpAddr) -> Result<(), Refusal> {
         check(&self.join, &network(address))
+    }
+
+    /// One more invitation of this account.
+    pub fn invite(&self, account: &str) -> Result<(), Refusal> {
+        check(&self.invite, &account.to_owned())
     }
 
     /// One more console line of this account.

@@ -1,10 +1,9 @@
 //! API tokens: shown once, hashed at rest, expiring, revocable.
 
-use sha2::{Digest, Sha256};
-
-use super::{Actor, Ctx, Fields, Refusal};
+use super::{Actor, Ctx, Fields, Refusal, digest};
 use crate::model::ids::TokenId;
 use crate::model::time::{DAY, MINUTE, Millis};
+use crate::model::tokens::Scopes;
 use crate::store::{tokens, users};
 
 pub use crate::store::tokens::Token;
@@ -18,15 +17,11 @@ const TOKENS_MAX: u64 = 50;
 /// Days that a token from `POST /auth/login` lives.
 const LOGIN_DAYS: u32 = 1;
 
-fn digest(secret: &str) -> String {
-    hex::encode(Sha256::digest(secret.as_bytes()))
-}
-
 /// Makes a token; gives its secret, which nobody can see again.
 ///
 /// # Errors
-/// [`Refusal::Invalid`] at `name` or `days`.
-pub async fn create(ctx: &Ctx, actor: &Actor, name: &str, days: u32) -> Result<(Token, String), Refusal> {
+/// [`Refusal::Invalid`] at `name`, `days` or `scopes`.
+pub async fn create(ctx: &Ctx, actor: &Actor, name: &str, days: u32, scopes: Scopes) -> Result<(Token, String), Refusal> {
     let name = name.trim();
     let mut fields = Fields::default();
     if name.is_empty() {
@@ -37,16 +32,19 @@ pub async fn create(ctx: &Ctx, actor: &Actor, name: &str, days: u32) -> Result<(
     if !(1..=ctx.policy.token_days_max).contains(&days) {
         fields.add("days", format!("A token lives for 1 to {} days.", ctx.policy.token_days_max));
     }
+    if scopes.is_empty() {
+        fields.add("scopes", "Choose at least one thing that the token may do.");
+    }
     let now = ctx.clock.now();
     let living = tokens::of_user(&ctx.db, &actor.user.id, TOKENS_MAX).await?;
     if living.len() as u64 >= TOKENS_MAX {
         fields.add("name", "You have 50 tokens. Revoke one that you do not use.");
     }
     fields.check()?;
-    insert(ctx, actor, name, days, now).await
+    insert(ctx, actor, name, (days, scopes), now).await
 }
 
-async fn insert(ctx: &Ctx, actor: &Actor, name: &str, days: u32, now: Millis) -> Result<(Token, String), Refusal> {
+async fn insert(ctx: &Ctx, actor: &Actor, name: &str, (days, scopes): (u32, Scopes), now: Millis) -> Result<(Token, String), Refusal> {
     let secret = format!("{PREFIX}{}", hex::encode(Ctx::random::<32>()));
     let token = Token {
         id: TokenId::from_random(&Ctx::random::<12>()),
@@ -55,6 +53,7 @@ async fn insert(ctx: &Ctx, actor: &Actor, name: &str, days: u32, now: Millis) ->
         created_at: now,
         expires_at: now + i64::from(days) * DAY,
         last_used_at: None,
+        scopes,
     };
     tokens::insert(&ctx.db, &token, &digest(&secret)).await?;
     Ok((token, secret))
@@ -66,7 +65,7 @@ pub async fn for_login(ctx: &Ctx, actor: &Actor) -> Result<String, Refusal> {
     if living.len() as u64 >= TOKENS_MAX {
         return Err(Refusal::Conflict("You have 50 tokens. Revoke one that you do not use.".to_owned()));
     }
-    Ok(insert(ctx, actor, "log-in through the API", LOGIN_DAYS, ctx.clock.now()).await?.1)
+    Ok(insert(ctx, actor, "log-in through the API", (LOGIN_DAYS, Scopes::all()), ctx.clock.now()).await?.1)
 }
 
 /// Somebody's own tokens.
@@ -89,5 +88,8 @@ pub async fn authenticate(ctx: &Ctx, secret: &str) -> Result<Option<Actor>, Refu
     if token.last_used_at.is_none_or(|last| now.since(last) >= MINUTE) {
         tokens::touch(&ctx.db, &token.id, now).await?;
     }
-    Ok(users::by_id(&ctx.db, &token.user).await?.map(|user| Actor { user }))
+    match users::by_id(&ctx.db, &token.user).await? {
+        Some(user) => Actor::load(ctx, user, token.scopes, format!("token {}", token.name)).await,
+        None => Ok(None),
+    }
 }

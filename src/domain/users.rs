@@ -2,14 +2,14 @@
 
 use std::net::IpAddr;
 
-use sha2::{Digest, Sha256};
-
-use super::{Actor, Change, Ctx, Fields, Refusal};
+use super::actor::SESSION;
+use super::{Actor, Change, Ctx, Fields, Refusal, digest};
 use crate::model::accounts::{Email, Password};
 use crate::model::ids::UserId;
 use crate::model::ledger::{Entry, EntryKind};
 use crate::model::money::Credits;
 use crate::model::time::Millis;
+use crate::model::tokens::Scopes;
 use crate::model::users::{Right, Role, User};
 use crate::store::{StoreError, ledger, panel, tokens, users};
 
@@ -17,10 +17,6 @@ use crate::store::{StoreError, ledger, panel, tokens, users};
 const SETUP: &str = "setup";
 /// Most accounts that a search gives.
 const SEARCH_MAX: u64 = 50;
-
-fn digest(secret: &str) -> String {
-    hex::encode(Sha256::digest(secret.as_bytes()))
-}
 
 /// Makes the secret of the setup link if there is no admin yet; an older link stops working.
 pub async fn setup_secret(ctx: &Ctx) -> Result<Option<String>, Refusal> {
@@ -125,7 +121,10 @@ fn wrong_login() -> Refusal {
 /// Who a session that began at `since` belongs to, if it still counts.
 pub async fn of_session(ctx: &Ctx, id: &UserId, since: Millis) -> Result<Option<Actor>, Refusal> {
     let user = users::by_id(&ctx.db, id).await?;
-    Ok(user.filter(|user| since >= user.sessions_from).map(|user| Actor { user }))
+    match user.filter(|user| since >= user.sessions_from) {
+        Some(user) => Actor::load(ctx, user, Scopes::all(), SESSION.to_owned()).await,
+        None => Ok(None),
+    }
 }
 
 /// Changes the password; every session and token of the account ends, the one that asked gets a new session from `http`.

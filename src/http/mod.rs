@@ -95,7 +95,7 @@ type Web = Arc<WebState>;
 pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
     let sessions = sessions::layer(&ctx, settings.secure_cookies);
     let web: Web = Arc::new(WebState { ctx, settings, sockets: Sockets::default(), work: TaskTracker::new() });
-    // From the inside out: the checks, what a panic becomes, what a refusal looks like to this visitor, the session.
+    // From the inside out: the checks, what a panic becomes, what a refusal looks like to this visitor, the audit, the session.
     let site = routes::table()
         .router
         .fallback(problem::nothing_here)
@@ -103,6 +103,7 @@ pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
         .layer(from_fn_with_state(web.clone(), guards::check))
         .layer(CatchPanicLayer::custom(problem::panicked))
         .layer(from_fn_with_state(web.clone(), problem::dress))
+        .layer(from_fn_with_state(web.clone(), guards::audit::keep))
         .layer(sessions)
         .with_state(web.clone());
     // Files, the pulse and signed requests need neither a session nor a host name.

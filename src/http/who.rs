@@ -17,6 +17,7 @@ use tower_sessions::session::Id;
 use super::pages::layout::{Layout, Notice};
 use super::problem::Problem;
 use super::{Web, frame, notice, sessions};
+use crate::domain::audit::Trail;
 use crate::domain::{Actor, Refusal, tokens, users};
 use crate::model::money::Credits;
 use crate::model::time::Millis;
@@ -61,9 +62,18 @@ pub(super) async fn of_session(web: &Web, session: &Session) -> Result<Option<Kn
 }
 
 async fn of_parts(parts: &Parts, web: &Web) -> Result<Option<Known>, Problem> {
-    match parts.extensions.get::<Session>() {
-        Some(session) => of_session(web, session).await,
-        None => Ok(None),
+    let known = match parts.extensions.get::<Session>() {
+        Some(session) => of_session(web, session).await?,
+        None => None,
+    };
+    Ok(known.map(|known| noted(parts, known)))
+}
+
+/// Whoever acts is known to the audit, and notes there.
+fn noted(parts: &Parts, known: Known) -> Known {
+    match parts.extensions.get::<Trail>() {
+        Some(trail) => Known { actor: known.actor.noting(trail), ..known },
+        None => known,
     }
 }
 
@@ -180,7 +190,7 @@ impl FromRequestParts<Web> for Caller {
         let known = match shown(&parts.headers) {
             Shows::Token(secret) => {
                 let actor = tokens::authenticate(&web.ctx, secret).await?;
-                actor.map(|actor| Known { actor, proof: Proof::Token(secret.to_owned()) })
+                actor.map(|actor| noted(parts, Known { actor, proof: Proof::Token(secret.to_owned()) }))
             }
             Shows::SomethingElse => None,
             Shows::Nothing => of_parts(parts, web).await?,

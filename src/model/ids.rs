@@ -92,6 +92,8 @@ ids! {
     CommandId;
     /// An API token.
     TokenId;
+    /// An invitation to somebody's server.
+    InvitationId;
     /// A token by which a machine joins.
     NodeTokenId;
     /// A template: what its versions have in common.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::UserId;
 use super::money::Credits;
+use super::shares::{Grant, Grants};
 use super::time::Millis;
 
 /// What an account is for.
@@ -37,7 +38,7 @@ impl Role {
     }
 }
 
-/// Something that a person may or may not do. Own servers are asked about with `owner: true`.
+/// Something that a person may or may not do. What concerns one server is asked with how they stand to it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Right {
     /// See a server: page, log, history.
@@ -48,12 +49,18 @@ pub enum Right {
     TypeIntoConsole,
     /// Have a backup of it made, or one tried out.
     BackUpServer,
-    /// Change its settings, its layers, its data; read its data.
+    /// Read its data, put older ones in their place, delete backups, set their schedule.
+    HandleData,
+    /// Change its settings and its layers.
     ChangeServer,
+    /// Let others do something with it.
+    ShareServer,
     /// Delete it.
     DeleteServer,
     /// Make one.
     CreateServer,
+    /// See one's own balance and entries.
+    SeeBilling,
     /// See how the whole panel stands, and everybody's servers in one list.
     SeeOverview,
     /// See nodes.
@@ -66,6 +73,12 @@ pub enum Right {
     SeeMetrics,
     /// See the list of accounts.
     SeeUsers,
+    /// Change an account's role, shut it out, end its sessions.
+    ManageUsers,
+    /// See who did what.
+    SeeAudit,
+    /// See what the panel earns.
+    SeeReports,
     /// Switch a node: dev mode, purging, taking no new servers.
     DriveNodes,
     /// See templates: versions, files, use.
@@ -74,20 +87,44 @@ pub enum Right {
     ManageTemplates,
 }
 
+/// How somebody stands to a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// It is theirs.
+    Owner,
+    /// Its owner lets them do this.
+    Guest(Grants),
+    /// Neither.
+    Stranger,
+}
+
+impl Stands {
+    fn lets(self, grant: Grant) -> bool {
+        match self {
+            Stands::Owner => true,
+            Stands::Guest(grants) => grants.has(grant),
+            Stands::Stranger => false,
+        }
+    }
+}
+
 /// The table of rights, asked in `domain` and nowhere else.
-pub fn may(role: Role, right: Right, owner: bool) -> bool {
-    use Right::{
-        BackUpServer, ChangeServer, CreateServer, DeleteServer, DriveNodes, GrantCredits, ManageNodes, ManageTemplates, PowerServer,
-        SeeMetrics, SeeNodes, SeeOverview, SeeServer, SeeTemplates, SeeUsers, TypeIntoConsole,
-    };
+pub fn may(role: Role, right: Right, stands: Stands) -> bool {
+    let reads = matches!(role, Role::Viewer | Role::Operator | Role::Admin);
+    let operates = matches!(role, Role::Operator | Role::Admin);
+    let rules = matches!(role, Role::Admin);
     match right {
-        CreateServer => true,
-        SeeServer => owner || matches!(role, Role::Viewer | Role::Operator | Role::Admin),
-        PowerServer | TypeIntoConsole | BackUpServer => owner || matches!(role, Role::Operator | Role::Admin),
-        ChangeServer | DeleteServer => owner || matches!(role, Role::Admin),
-        SeeOverview | SeeNodes | SeeTemplates => matches!(role, Role::Viewer | Role::Operator | Role::Admin),
-        DriveNodes | ManageTemplates => matches!(role, Role::Operator | Role::Admin),
-        GrantCredits | ManageNodes | SeeMetrics | SeeUsers => matches!(role, Role::Admin),
+        Right::CreateServer | Right::SeeBilling => true,
+        Right::SeeServer => reads || !matches!(stands, Stands::Stranger),
+        Right::PowerServer => operates || stands.lets(Grant::Power),
+        Right::TypeIntoConsole => operates || stands.lets(Grant::Console),
+        Right::BackUpServer => operates || stands.lets(Grant::Files),
+        Right::HandleData => rules || stands.lets(Grant::Files),
+        Right::ChangeServer => rules || stands.lets(Grant::Settings),
+        Right::ShareServer | Right::DeleteServer => rules || matches!(stands, Stands::Owner),
+        Right::SeeOverview | Right::SeeNodes | Right::SeeTemplates | Right::SeeUsers | Right::SeeAudit => reads,
+        Right::DriveNodes | Right::ManageTemplates => operates,
+        Right::GrantCredits | Right::ManageNodes | Right::SeeMetrics | Right::ManageUsers | Right::SeeReports => rules,
     }
 }
 

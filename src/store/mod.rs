@@ -3,6 +3,7 @@
 //! One statement serves both databases. Whatever must happen together happens in one [`Tx`], which is short, never waits
 //! for a network, and rolls back when it is dropped.
 
+pub mod audit;
 pub mod backups;
 pub mod commands;
 mod db;
@@ -26,6 +27,7 @@ pub mod schedules;
 pub mod server_lists;
 pub mod servers;
 pub mod sessions;
+pub mod shares;
 pub mod templates;
 pub mod tokens;
 pub mod usage;

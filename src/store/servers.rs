@@ -317,6 +317,13 @@ pub async fn by_id(db: &Db, id: &ServerId) -> Result<Option<Server>, StoreError>
     Ok(rows(db, select).await?.pop())
 }
 
+/// These servers, as far as they are there, in the order of their ids.
+pub async fn of_ids(db: &Db, ids: impl Iterator<Item = &ServerId>, limit: u64) -> Result<Vec<Server>, StoreError> {
+    let ids: Vec<&str> = ids.map(ServerId::as_str).collect();
+    let select = select().and_where(Expr::col(S::Id).is_in(ids)).order_by(S::Id, Order::Asc).limit(limit).to_owned();
+    rows(db, select).await
+}
+
 /// Somebody's servers, oldest first.
 pub async fn of_owner(db: &Db, owner: &UserId, limit: u64) -> Result<Vec<Server>, StoreError> {
     let select = select()

@@ -6,6 +6,7 @@ use sqlx::FromRow;
 use super::{Db, StoreError};
 use crate::model::ids::{TokenId, UserId};
 use crate::model::time::Millis;
+use crate::model::tokens::Scopes;
 
 #[derive(Iden)]
 enum ApiTokens {
@@ -17,6 +18,7 @@ enum ApiTokens {
     CreatedAt,
     ExpiresAt,
     LastUsedAt,
+    Scopes,
 }
 
 /// A token as its owner may see it.
@@ -34,6 +36,8 @@ pub struct Token {
     pub expires_at: Millis,
     /// When it was last used, to the minute.
     pub last_used_at: Option<Millis>,
+    /// What it may do.
+    pub scopes: Scopes,
 }
 
 #[derive(FromRow)]
@@ -44,6 +48,7 @@ struct TokenRow {
     created_at: i64,
     expires_at: i64,
     last_used_at: Option<i64>,
+    scopes: String,
 }
 
 impl TryFrom<TokenRow> for Token {
@@ -56,13 +61,14 @@ impl TryFrom<TokenRow> for Token {
             created_at: Millis(row.created_at),
             expires_at: Millis(row.expires_at),
             last_used_at: row.last_used_at.map(Millis),
+            scopes: Scopes::parse(&row.scopes).ok_or(StoreError::Unreadable("api_tokens.scopes"))?,
         })
     }
 }
 
 fn select() -> sea_query::SelectStatement {
     use ApiTokens as T;
-    Query::select().columns([T::Id, T::UserId, T::Name, T::CreatedAt, T::ExpiresAt, T::LastUsedAt]).from(T::Table).to_owned()
+    Query::select().columns([T::Id, T::UserId, T::Name, T::CreatedAt, T::ExpiresAt, T::LastUsedAt, T::Scopes]).from(T::Table).to_owned()
 }
 
 /// Keeps a new token by its hash.
@@ -70,7 +76,7 @@ pub async fn insert(db: &Db, token: &Token, hash: &str) -> Result<(), StoreError
     use ApiTokens as T;
     let insert = Query::insert()
         .into_table(T::Table)
-        .columns([T::Id, T::UserId, T::Name, T::Hash, T::CreatedAt, T::ExpiresAt])
+        .columns([T::Id, T::UserId, T::Name, T::Hash, T::CreatedAt, T::ExpiresAt, T::Scopes])
         .values_panic([
             token.id.as_str().into(),
             token.user.as_str().into(),
@@ -78,6 +84,7 @@ pub async fn insert(db: &Db, token: &Token, hash: &str) -> Result<(), StoreError
             hash.into(),
             token.created_at.0.into(),
             token.expires_at.0.into(),
+            token.scopes.to_string().into(),
         ])
         .to_owned();
     db.run(&insert).await.map(drop)

@@ -15,6 +15,7 @@ use roost::http::{WebSettings, router};
 use roost::model::accounts::{Email, Password};
 use roost::model::ids::UserId;
 use roost::model::money::Credits;
+use roost::model::tokens::Scopes;
 use roost::model::users::{Role, User};
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -95,12 +96,12 @@ impl App {
             suspended: None,
         };
         roost::store::users::insert(&ctx.db, &user, &hash).await.expect("inserted");
-        Actor { user }
+        Actor::of(user)
     }
 
     /// Whoever this is, by a token.
     pub async fn program(&self, actor: &Actor) -> Program {
-        let (_, secret) = tokens::create(&self.world.ctx, actor, "a test", 1).await.expect("a token");
+        let (_, secret) = tokens::create(&self.world.ctx, actor, "a test", 1, Scopes::all()).await.expect("a token");
         crate::services::ring();
         Program { client: reqwest::Client::new(), url: self.url.clone(), secret }
     }
@@ -109,7 +110,7 @@ impl App {
     pub async fn actor(&self, email: &str) -> Actor {
         let email = Email::parse(email).expect("an address");
         let (user, _) = roost::store::users::by_email(&self.world.ctx.db, &email).await.expect("read").expect("there");
-        Actor { user }
+        Actor::of(user)
     }
 }
 

@@ -390,7 +390,7 @@ async fn a_command_is_carried_out_once_whatever_breaks_in_the_middle_of_it() {
         let server = panel.server_on(&world, &machine.id).await;
         until("it runs", || at_rest(&panel, &server, Phase::Running)).await;
         let owner = roost::store::users::by_id(&panel.ctx.db, &panel.server(&server).await.owner).await.expect("read").expect("there");
-        let owner = roost::domain::Actor { user: owner };
+        let owner = roost::domain::Actor::of(owner);
         let stops = |machine: &Machine| {
             let node = machine.node.lock().expect("whole");
             let ids = node.commands.iter().filter(|command| matches!(command.action, roost::wire::agent::Action::StopInstance { .. }));

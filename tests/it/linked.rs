@@ -136,7 +136,7 @@ impl Panel {
         let lives = 30 * DAY;
         let (ctx, authority, address, tasks) = open(&world.url, world, folder.path(), lives).await;
         let player = world.player("admin@example.org").await;
-        let admin = Actor { user: roost::model::users::User { role: Role::Admin, ..player.user } };
+        let admin = Actor::of(roost::model::users::User { role: Role::Admin, ..player.user });
         let wire = Wire::to(address).await;
         Panel { ctx, address, authority, admin, wire, lives, url: world.url.clone(), folder, tasks }
     }

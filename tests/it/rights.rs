@@ -11,6 +11,7 @@ use roost::http::route_list;
 use roost::model::ids::ServerId;
 use roost::model::servers::{Seen, Wanted};
 use roost::model::time::SECOND;
+use roost::model::tokens::Scopes;
 use roost::model::users::{Role, User};
 use roost::wire::agent::{Event, EventKind, FromNode, InstanceReport};
 
@@ -273,11 +274,11 @@ async fn concrete(app: &App, path: &str, owner: &Actor, admin: &Actor) -> String
     } else if path.contains("/servers/{id}") {
         servers::create(&app.world.ctx, owner, &form("a")).await.expect("created").id.to_string()
     } else if path.contains("/nodes/tokens/{id}") {
-        let admin = Actor { user: User { role: Role::Admin, ..owner.user.clone() } };
+        let admin = Actor::of(User { role: Role::Admin, ..owner.user.clone() });
         let invitation = nodes::Invitation { name: "a", ..nodes::Invitation::default() };
         nodes::invite(&app.world.ctx, &admin, &invitation).await.expect("invited").token.id.to_string()
     } else if path.contains("/tokens/{id}") {
-        tokens::create(&app.world.ctx, owner, "a", 1).await.expect("created").0.id.to_string()
+        tokens::create(&app.world.ctx, owner, "a", 1, Scopes::all()).await.expect("created").0.id.to_string()
     } else if path.contains("/nodes/{id}") {
         "local".to_owned()
     } else {

@@ -112,13 +112,13 @@ impl World {
 
     pub async fn player(&self, email: &str) -> Actor {
         let user = users::register(&self.ctx, email, "correct horse battery", None, HOME).await.expect("registered");
-        Actor { user }
+        Actor::of(user)
     }
 
     pub async fn admin(&self) -> Actor {
         let secret = users::setup_secret(&self.ctx).await.expect("asked").expect("no admin yet");
         let user = users::register(&self.ctx, "admin@example.org", "correct horse battery", Some(&secret), HOME).await.expect("registered");
-        Actor { user }
+        Actor::of(user)
     }
 
     pub async fn create(&self, actor: &Actor, name: &str) -> Server {

@@ -150,7 +150,7 @@ async fn of(ctx: &Ctx, actor: &Actor, id: &ServerId, backup: &BackupId, right: R
 /// # Errors
 /// [`Refusal::Conflict`] where it is not done, or the object store does not give one.
 pub async fn download(ctx: &Ctx, actor: &Actor, id: &ServerId, backup: &BackupId) -> Result<String, Refusal> {
-    let (_, backup) = of(ctx, actor, id, backup, Right::ChangeServer).await?;
+    let (_, backup) = of(ctx, actor, id, backup, Right::HandleData).await?;
     if backup.state != State::Done {
         return Err(Refusal::Conflict("This backup is not done, so there is nothing to download.".to_owned()));
     }
@@ -170,7 +170,7 @@ fn unusable(error: &ObjectError) -> Refusal {
 
 /// Deletes one, with its archive; one that is being made is given up.
 pub async fn remove(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, backup: &BackupId) -> Result<(), Refusal> {
-    let (server, backup) = of(ctx, actor, id, backup, Right::ChangeServer).await?;
+    let (server, backup) = of(ctx, actor, id, backup, Right::HandleData).await?;
     if restores::uses(ctx, &server.id, &backup.id).await? {
         return Err(Refusal::Conflict("The server is being restored from this backup. Wait until that has ended.".to_owned()));
     }

@@ -79,7 +79,7 @@ async fn begin(
 /// # Errors
 /// [`Refusal::Conflict`] where the backup is not done, or something else is being done with the data.
 pub async fn restore(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, backup: &BackupId, try_only: bool) -> Result<(), Refusal> {
-    let right = if try_only { Right::BackUpServer } else { Right::ChangeServer };
+    let right = if try_only { Right::BackUpServer } else { Right::HandleData };
     let (server, backup) = of(ctx, actor, id, backup, right).await?;
     let Some(wanted) = backup.to_restore() else {
         return Err(Refusal::Conflict("This backup is not done, so nothing can be restored from it.".to_owned()));
@@ -94,7 +94,7 @@ pub async fn restore(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, backup: &Back
 /// # Errors
 /// [`Refusal::Conflict`] where there is nothing to undo, or something else is being done with the data.
 pub async fn undo(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId) -> Result<(), Refusal> {
-    let server = find(ctx, actor, id, Right::ChangeServer).await?;
+    let server = find(ctx, actor, id, Right::HandleData).await?;
     let all = restores::of_server(&ctx.db, id, RESTORES_MAX).await?;
     if undoable(&all, ctx.clock.now()).is_none() {
         return Err(Refusal::Conflict("There is no restore to undo: the data before it are kept for seven days.".to_owned()));

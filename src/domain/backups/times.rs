@@ -117,7 +117,7 @@ fn check(plan: &Plan, now: Millis) -> Result<(u32, Millis), Fields> {
 /// # Errors
 /// [`Refusal::Invalid`] at `cron`, `zone`, `keep`.
 pub async fn set_schedule(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, plan: &Plan) -> Result<Schedule, Refusal> {
-    let server = find(ctx, actor, id, Right::ChangeServer).await?;
+    let server = find(ctx, actor, id, Right::HandleData).await?;
     let now = ctx.clock.now();
     let (keep, next_at) = check(plan, now).map_err(Refusal::Invalid)?;
     let (cron, zone) = (plan.cron.trim().to_owned(), plan.zone.trim().to_owned());
@@ -131,7 +131,7 @@ pub async fn set_schedule(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, plan: &P
 
 /// No more backups are made by themselves; those that are there stay.
 pub async fn remove_schedule(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId) -> Result<(), Refusal> {
-    let server = find(ctx, actor, id, Right::ChangeServer).await?;
+    let server = find(ctx, actor, id, Right::HandleData).await?;
     schedules::remove(&ctx.db, &server.id).await?;
     note(ctx, &server, &actor.user.email, "schedule ended", "").await
 }

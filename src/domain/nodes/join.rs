@@ -4,10 +4,8 @@
 
 use std::net::IpAddr;
 
-use sha2::{Digest, Sha256};
-
 use super::NODES_MAX;
-use crate::domain::{Actor, Change, Ctx, Fields, Refusal};
+use crate::domain::{Actor, Change, Ctx, Fields, Refusal, digest};
 use crate::model::ids::{NodeId, NodeTokenId};
 use crate::model::nodes::{Certificate, NAME_MAX, Node, NodeToken, Standing, WORD_MAX, word};
 use crate::model::time::{DAY, HOUR, MINUTE, Millis};
@@ -61,10 +59,6 @@ impl From<StoreError> for Denied {
     fn from(error: StoreError) -> Denied {
         Denied::Panel(error.into())
     }
-}
-
-fn digest(secret: &str) -> String {
-    hex::encode(Sha256::digest(secret.as_bytes()))
 }
 
 /// Asks for the right to see nodes before the right to manage them, so that players do not learn that there are any.

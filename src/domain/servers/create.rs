@@ -16,6 +16,7 @@ use crate::model::nodes::{Node, TAGS_MAX, WORD_MAX};
 use crate::model::placing::Wish;
 use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, Name, Phase, Seen, Server, Wanted};
 use crate::model::time::Millis;
+use crate::model::users::Right;
 use crate::model::variables::{BUILT_IN, VALUE_MAX, is_name};
 use crate::store::{StoreError, Tx, placements, servers, templates as template_rows};
 
@@ -161,6 +162,9 @@ async fn check(ctx: &Ctx, form: &Form) -> Result<Checked, Refusal> {
 /// [`Refusal::Invalid`] at `name`, `game`, `plan`, `env.<NAME>`, `idle_minutes`; [`Refusal::Conflict`] when no credits, ports
 /// or networks are left.
 pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server, Refusal> {
+    if !actor.may_at_all(Right::CreateServer) {
+        return Err(Refusal::Forbidden);
+    }
     let checked = check(ctx, form).await?;
     if !billing::can_pay(ctx, &actor.user.id).await? {
         return Err(Refusal::Conflict("You have no credits left, so it could not start. Get credits first.".to_owned()));

@@ -55,7 +55,13 @@ pub const HISTORY_PAGE: u64 = 50;
 const SAMPLES_MAX: u64 = 400;
 
 /// Somebody's own servers, oldest first; as fresh as [`Ctx`] keeps them.
+///
+/// # Errors
+/// [`Refusal::Forbidden`] where the actor's token does not cover it.
 pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Arc<Vec<Server>>, Refusal> {
+    if !actor.covers(Right::SeeServer) {
+        return Err(Refusal::Forbidden);
+    }
     let (owner, now) = (&actor.user.id, ctx.clock.now());
     let mark = match ctx.servers.get(owner, now) {
         Ok(servers) => return Ok(servers),
@@ -69,9 +75,9 @@ pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Arc<Vec<Server>>, Refusal>
 /// One server, if the actor may do this with it. Whoever may not even see it is told that it does not exist.
 pub async fn find(ctx: &Ctx, actor: &Actor, id: &ServerId, right: Right) -> Result<Server, Refusal> {
     let server = servers::by_id(&ctx.db, id).await?.ok_or(Refusal::NotFound)?;
-    if !actor.may(Right::SeeServer, &server.owner) {
+    if !actor.knows(&server) {
         Err(Refusal::NotFound)
-    } else if !actor.may(right, &server.owner) {
+    } else if !actor.may(right, &server) {
         Err(Refusal::Forbidden)
     } else {
         Ok(server)
@@ -97,7 +103,7 @@ pub(super) async fn note(ctx: &Ctx, server: &Server, who: &str, what: &str, why:
 
 /// May the actor do this with a server that they see? For pages that show only what works.
 pub fn allowed(actor: &Actor, server: &Server, right: Right) -> bool {
-    actor.may(right, &server.owner)
+    actor.may(right, server)
 }
 
 /// How long a phase has lasted before, in milliseconds: the median of what the history, newest first, tells.

@@ -7,6 +7,7 @@ use crate::domain::{Actor, Ctx, Fields, Refusal, billing};
 use crate::model::ids::ServerId;
 use crate::model::servers::{Server, Wanted};
 use crate::model::users::Right;
+use crate::store::users;
 
 /// A button.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,6 +88,9 @@ pub async fn power(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, power: Power) -
     let wanted = power.applied_to(server.life.wanted, server.life.trouble.is_some()).map_err(conflict)?;
     if wanted == Wanted::Running && !billing::can_pay(ctx, &server.owner).await? {
         return Err(conflict("No credits are left. Get credits, then it can run."));
+    }
+    if users::by_id(&ctx.db, &server.owner).await?.is_none_or(|owner| owner.suspended.is_some()) {
+        return Err(conflict("Its owner's account is suspended."));
     }
     let cause = Cause::new(actor.user.email.clone(), reason(power));
     let changed = update(ctx, id, &cause, |server, now| {

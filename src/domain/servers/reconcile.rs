@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::spec::{current_spec, is_current};
 use super::{Cause, placing, update};
-use crate::domain::{Ctx, Refusal, nodes, templates};
+use crate::domain::{Ctx, Refusal, audit, mails, nodes, templates};
 use crate::model::ids::NodeId;
 use crate::model::life::{Next, next};
 use crate::model::money::Credits;
 use crate::model::servers::{Server, Wanted};
 use crate::model::time::{DAY, HOUR, MINUTE, SECOND};
-use crate::store::{commands, idempotency, nonces, placements, samples, servers, sessions, users};
+use crate::store::{commands, idempotency, nonces, placements, samples, servers, sessions, shares, users};
 use crate::wire::agent::{Command, ToNode};
 use crate::wire::wake::SKEW_MAX;
 
@@ -116,7 +116,9 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), Refusal> {
     idempotency::sweep(&ctx.db, now - DAY).await?;
     nonces::sweep(&ctx.db, now - 2 * SKEW_MAX).await?;
     sessions::sweep(&ctx.db, now).await?;
-    crate::domain::mails::sweep(ctx).await?;
+    mails::sweep(ctx).await?;
+    audit::sweep(ctx).await?;
+    shares::sweep(&ctx.db, now).await?;
     templates::sweep(ctx).await?;
     placements::sweep(&ctx.db, now - placing::KEPT).await?;
     Ok(())

@@ -243,7 +243,7 @@ pub(super) async fn undo(State(web): State<Web>, caller: Caller, Named(id): Name
     responses((status = 200, body = ScheduleShape), (status = 404, body = ProblemShape), (status = 422, body = ProblemShape))
 )]
 pub(super) async fn set_schedule(State(web): State<Web>, caller: Caller, Named(id): Named<ServerId>, typed: Typed) -> Answer {
-    servers::find(&web.ctx, caller.actor(), &id, Right::ChangeServer).await?;
+    servers::find(&web.ctx, caller.actor(), &id, Right::HandleData).await?;
     let mut fields = Fields::default();
     let plan: Plan = plan(&typed, &mut fields);
     fields.check()?;

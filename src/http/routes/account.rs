@@ -15,6 +15,7 @@ use crate::http::who::{From, Named, SignedIn};
 use crate::http::{Web, sessions};
 use crate::model::ids::TokenId;
 use crate::model::time::Millis;
+use crate::model::tokens::Scopes;
 
 /// Days that the form offers first.
 const DAYS: u32 = 30;
@@ -74,7 +75,7 @@ async fn make(web: &Web, actor: &Actor, typed: &Typed) -> Result<String, Refusal
     let mut fields = Fields::default();
     let days = typed.number("days", &mut fields).map(|days| u32::try_from(days).unwrap_or(u32::MAX));
     fields.check()?;
-    Ok(tokens::create(&web.ctx, actor, typed.text("name"), days.unwrap_or(0)).await?.1)
+    Ok(tokens::create(&web.ctx, actor, typed.text("name"), days.unwrap_or(0), Scopes::all()).await?.1)
 }
 
 /// `POST /account/tokens`: the page with the token's secret, this once.

@@ -49,7 +49,7 @@ pub(super) async fn login_page(State(web): State<Web>, visitor: Visitor, asked: 
 }
 
 async fn answer_with_token(web: &Web, user: User, status: StatusCode) -> Answer {
-    let actor = Actor { user };
+    let actor = Actor::of(user);
     let token = tokens::for_login(&web.ctx, &actor).await?;
     Ok((status, Json(Login { token, user: UserShape::of(&actor.user) })).into_response())
 }

@@ -33,7 +33,7 @@ struct Asks<'a> {
 }
 
 fn may(actor: &Actor, server: &Server) -> MayBackUp {
-    MayBackUp { make: servers::allowed(actor, server, Right::BackUpServer), change: servers::allowed(actor, server, Right::ChangeServer) }
+    MayBackUp { make: servers::allowed(actor, server, Right::BackUpServer), change: servers::allowed(actor, server, Right::HandleData) }
 }
 
 /// The part that changes by itself.
@@ -164,7 +164,7 @@ pub(super) async fn schedule(State(web): State<Web>, signed_in: SignedIn, Named(
         let done = backups::remove_schedule(&web.ctx, actor, &id).await;
         return did(&web, &signed_in, &id, done, Said::ScheduleEnded).await;
     }
-    servers::find(&web.ctx, actor, &id, Right::ChangeServer).await?;
+    servers::find(&web.ctx, actor, &id, Right::HandleData).await?;
     let plan = plan(&typed, &mut fields);
     let done = match fields.check() {
         Ok(()) => backups::set_schedule(&web.ctx, actor, &id, &plan).await,
