@@ -39,3 +39,19 @@ CREATE TABLE audit (
 CREATE INDEX audit_user ON audit (user_id, id);
 CREATE INDEX audit_object ON audit (object, id);
 CREATE INDEX audit_at ON audit (at);
+
+-- What the panel earns, by day: the sums of days that are over never change. And of which game a server was, after it is gone.
+CREATE TABLE server_games (
+    server TEXT PRIMARY KEY,
+    game TEXT NOT NULL
+);
+INSERT INTO server_games (server, game) SELECT id, game FROM servers;
+CREATE INDEX transactions_at ON transactions (at);
+CREATE TABLE day_sums (
+    day BIGINT NOT NULL,
+    kind TEXT NOT NULL,
+    game TEXT NOT NULL,
+    amount BIGINT NOT NULL,
+    entries BIGINT NOT NULL,
+    PRIMARY KEY (day, kind, game)
+);

@@ -2,6 +2,7 @@
 
 mod backup;
 mod bundle;
+mod doctor;
 mod node;
 mod restore;
 mod serve;
@@ -35,6 +36,8 @@ enum Command {
     Backup(backup::Arguments),
     /// Puts such a file into an empty database, of either kind, and an empty data folder.
     Restore(restore::Arguments),
+    /// Looks whether everything is as it should be, the books first; beside a panel that runs or not.
+    Doctor,
 }
 
 /// Reads the command line and runs.
@@ -51,6 +54,7 @@ pub fn main() -> ExitCode {
         Command::Node(arguments) => node::run(settings, arguments),
         Command::Backup(arguments) => backup::run(&settings, &arguments),
         Command::Restore(arguments) => restore::run(&settings, &arguments),
+        Command::Doctor => doctor::run(&settings),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::books::{self, Books};
 use super::{Actor, Ctx, Refusal};
 use crate::model::figures::{Back, Figure, NodeSample, minute_of};
 use crate::model::ids::NodeId;
@@ -59,6 +60,8 @@ pub struct Overview {
     pub totals: Totals,
     /// The last 24 hours, a figure a minute, oldest first.
     pub day: Vec<Figure>,
+    /// What the last look through the ledger found; none: nobody has looked yet.
+    pub books: Option<Books>,
 }
 
 /// How all of it stands.
@@ -76,6 +79,7 @@ pub async fn overview(ctx: &Ctx, actor: &Actor) -> Result<Overview, Refusal> {
         phases: Phase::ALL.into_iter().map(|phase| (phase, of(phase))).filter(|(_, number)| *number > 0).collect(),
         totals: rows::totals(&ctx.db).await?,
         day: rows::since(&ctx.db, ctx.clock.now() - DAY, DAY_MAX).await?,
+        books: books::last(ctx).await?,
     })
 }
 

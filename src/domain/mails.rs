@@ -1,16 +1,19 @@
 //! Letters: written into an outbox in the transaction of what they tell of, and sent from there, so that none is lost and none
 //! tells of what did not happen. Without a mail server they wait where whoever runs the panel can read them.
 
-use super::{Ctx, Refusal};
+use super::{Actor, Ctx, Refusal};
 use crate::mail::MailError;
 use crate::model::mails::{Mail, wait_after};
 use crate::model::time::{DAY, MINUTE};
+use crate::model::users::Right;
 use crate::store::{Db, StoreError, mails};
 
 pub use crate::store::mails::Posted;
 
 /// Letters of one tick.
 const BATCH: u64 = 50;
+/// Letters that are shown.
+const SHOWN: u64 = 100;
 /// Nobody else tries a letter that somebody is at, for so long.
 const LEASE: i64 = 2 * MINUTE;
 /// Letters are forgotten after so long; their keys with them.
@@ -44,6 +47,17 @@ pub async fn tick(ctx: &Ctx) -> Result<u64, Refusal> {
         }
     }
     Ok(went)
+}
+
+/// The newest letters, and those that did not go.
+///
+/// # Errors
+/// [`Refusal::NotFound`] for whoever sees only their own things, [`Refusal::Forbidden`] for all but admins: a letter can open an account.
+pub async fn newest(ctx: &Ctx, actor: &Actor) -> Result<Vec<Posted>, Refusal> {
+    if !actor.may_at_all(Right::ManageUsers) {
+        return Err(if actor.is_staff() { Refusal::Forbidden } else { Refusal::NotFound });
+    }
+    Ok(mails::newest(&ctx.db, SHOWN).await?)
 }
 
 /// Forgets what is old.

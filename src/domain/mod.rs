@@ -2,10 +2,12 @@
 //!
 //! Called by `http` and `workers`. Everything that they need is in one [`Ctx`]; nobody here waits for a node.
 
+pub mod accounts;
 mod actor;
 pub mod audit;
 pub mod backups;
 pub mod billing;
+pub mod books;
 mod ctx;
 pub mod doors;
 pub mod figures;
@@ -17,6 +19,8 @@ pub mod mails;
 pub mod nodes;
 pub mod passwords;
 mod recent;
+pub mod reports;
+pub mod savings;
 pub mod servers;
 pub mod sessions;
 pub mod shares;

@@ -10,13 +10,11 @@ use crate::model::ledger::{Entry, EntryKind};
 use crate::model::money::Credits;
 use crate::model::time::Millis;
 use crate::model::tokens::Scopes;
-use crate::model::users::{Right, Role, User};
+use crate::model::users::{Role, User};
 use crate::store::{StoreError, ledger, panel, tokens, users};
 
 /// Name under which the hash of the setup link's secret is kept while there is no admin.
 const SETUP: &str = "setup";
-/// Most accounts that a search gives.
-const SEARCH_MAX: u64 = 50;
 
 /// Makes the secret of the setup link if there is no admin yet; an older link stops working.
 pub async fn setup_secret(ctx: &Ctx) -> Result<Option<String>, Refusal> {
@@ -157,13 +155,4 @@ pub async fn log_out_everywhere(ctx: &Ctx, actor: &Actor) -> Result<(), Refusal>
     users::end_sessions(&ctx.db, &actor.user.id, ctx.clock.now() + 1).await?;
     ctx.tell(Change::Rights(actor.user.id.clone()));
     Ok(())
-}
-
-/// Accounts whose address begins with this, for admins.
-pub async fn search(ctx: &Ctx, actor: &Actor, prefix: &str) -> Result<Vec<User>, Refusal> {
-    if !actor.may_at_all(Right::SeeUsers) {
-        return Err(Refusal::Forbidden);
-    }
-    let prefix: String = prefix.chars().take(254).collect();
-    Ok(users::list(&ctx.db, &prefix, SEARCH_MAX).await?)
 }

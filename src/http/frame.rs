@@ -7,6 +7,7 @@ use super::Web;
 use super::pages::layout::{BalanceBadge, Layout, Me, Notice};
 use crate::domain::{Actor, Refusal, billing};
 use crate::model::money::Credits;
+use crate::model::users::Right;
 
 /// For somebody who is signed in. Asks what runs now, for the mood of the balance.
 pub(super) async fn layout(web: &Web, actor: &Actor, path: &str) -> Result<Layout, Refusal> {
@@ -20,6 +21,7 @@ pub(super) fn layout_with(web: &Web, actor: &Actor, path: &str, per_hour: Credit
         me: Some(Me {
             email: actor.user.email.clone(),
             is_staff: actor.is_staff(),
+            is_admin: actor.may_at_all(Right::ManageUsers),
             balance: BalanceBadge::of(actor.user.balance, per_hour),
         }),
         notice: None,

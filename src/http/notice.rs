@@ -55,6 +55,15 @@ said! {
     NodeRemoved: "node-removed" => "The node is removed.";
     NodeDrains: "node-drains" => "No new servers come to this node, and those that live there leave it, each when it next rests.";
     NodeTakes: "node-takes" => "The node takes new servers again.";
+    RoleChanged: "role" => "The role is changed. It counts from the next request.";
+    Suspended: "suspended" => "The account is suspended. It is logged out everywhere, and its servers are stopping.";
+    Lifted: "lifted" => "The account can log in again.";
+    SessionsEnded: "sessions-ended" => "Every session and token of the account has ended.";
+    GuestChanged: "guest" => "Saved. It counts from their next request.";
+    GuestRemoved: "guest-removed" => "They see this server no more.";
+    ShareLeft: "share-left" => "You see that server no more.";
+    InvitationTakenBack: "invitation-back" => "The invitation is taken back. Its link works no more.";
+    InvitationTaken: "invitation-taken" => "This server is shared with you now. It stands on your list of servers.";
     LoggedOut: "out" => "You are logged out.";
     LoggedOutEverywhere: "out-everywhere" => "You are logged out on every device.";
     TemplateSaved: "template" => "Saved.";

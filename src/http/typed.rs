@@ -177,7 +177,7 @@ impl Typed {
                     }
                 }
             }
-            Value::Array(items) if !nested && name == "tags" => {
+            Value::Array(items) if !nested && matches!(name.as_str(), "tags" | "grants" | "scopes") => {
                 let words: Option<Vec<&str>> = items.iter().map(Value::as_str).collect();
                 match words.filter(|words| words.iter().all(|word| !word.contains(','))) {
                     Some(words) => drop(self.values.insert(name, words.join(","))),

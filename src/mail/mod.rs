@@ -61,6 +61,18 @@ impl Mailer {
         Ok(Mailer { transport: builder.timeout(Some(PATIENCE)).build(), from })
     }
 
+    /// Does the mail server answer?
+    ///
+    /// # Errors
+    /// [`MailError::Refused`].
+    pub async fn is_well(&self) -> Result<(), MailError> {
+        match self.transport.test_connection().await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(MailError::Refused { what: "it hung up".to_owned(), for_good: false }),
+            Err(error) => Err(MailError::Refused { what: chain(&error), for_good: error.is_permanent() }),
+        }
+    }
+
     /// Hands a letter over.
     ///
     /// # Errors

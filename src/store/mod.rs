@@ -21,6 +21,7 @@ pub mod nonces;
 pub mod panel;
 pub mod placements;
 pub mod ports;
+pub mod reports;
 pub mod restores;
 pub mod samples;
 pub mod schedules;

@@ -3,7 +3,7 @@
 //! One statement gives a page. Its order is total, because the id stands behind every key, so that pages neither repeat nor
 //! skip a server that stays as it is; the key of the last row is read from the database, which alone knows how it sorts.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use sea_query::{Condition, Expr, ExprTrait, Func, LikeExpr, Order, Query, SelectStatement};
 use sqlx::FromRow;
@@ -11,7 +11,7 @@ use sqlx::FromRow;
 use super::servers::Servers as S;
 use super::users::Users;
 use super::{Db, StoreError};
-use crate::model::ids::{GameId, NodeId, PlanId, ServerId};
+use crate::model::ids::{GameId, NodeId, PlanId, ServerId, UserId};
 use crate::model::layers::LayerRef;
 use crate::model::servers::{Phase, Seen, Wanted};
 use crate::model::time::Millis;
@@ -321,4 +321,24 @@ pub async fn existing(db: &Db, ids: impl Iterator<Item = &ServerId>) -> Result<H
     let select = Query::select().column(S::Id).from(S::Table).and_where(Expr::col(S::Id).is_in(ids)).to_owned();
     let rows = db.all::<IdRow>(&select).await?;
     rows.into_iter().map(|row| row.id.parse().map_err(|_| StoreError::Unreadable("servers.id"))).collect()
+}
+
+#[derive(FromRow)]
+struct OwnerCount {
+    owner: String,
+    number: i64,
+}
+
+/// How many servers each of these accounts has; those without any are left out.
+pub async fn count_of_owners(db: &Db, owners: impl Iterator<Item = &UserId>) -> Result<HashMap<UserId, i64>, StoreError> {
+    let owners: Vec<&str> = owners.map(UserId::as_str).collect();
+    let select = Query::select()
+        .column(S::Owner)
+        .expr_as(Expr::col(S::Id).count(), "number")
+        .from(S::Table)
+        .and_where(Expr::col(S::Owner).is_in(owners))
+        .group_by_col(S::Owner)
+        .to_owned();
+    let read = |row: OwnerCount| Ok((row.owner.parse().map_err(|_| StoreError::Unreadable("servers.owner"))?, row.number));
+    db.all::<OwnerCount>(&select).await?.into_iter().map(read).collect()
 }

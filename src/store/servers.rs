@@ -6,7 +6,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use sqlx::FromRow;
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, reports};
 use crate::model::idleness::Quiet;
 use crate::model::ids::{GameId, NodeId, PlanId, ServerId, UserId};
 use crate::model::life::Life;
@@ -263,7 +263,8 @@ async fn rows(db: &Db, select: SelectStatement) -> Result<Vec<Server>, StoreErro
 pub async fn insert(db: &Db, server: &Server, due_at: Millis) -> Result<(), StoreError> {
     let values = values(server, due_at)?.into_iter().map(Expr::val);
     let insert = Query::insert().into_table(S::Table).columns(COLUMNS).values_panic(values).to_owned();
-    db.run(&insert).await.map(drop)
+    db.run(&insert).await?;
+    reports::keep_game(db, &server.id, &server.game).await
 }
 
 /// Writes a row over the one that was read, moves its generation, and says when the reconciler shall look again.

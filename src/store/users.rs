@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use sea_query::{Expr, ExprTrait, Func, Iden, Order, Query};
+use sea_query::{Expr, ExprTrait, Iden, Order, Query};
 use sqlx::FromRow;
 
 use super::{Db, StoreError};
@@ -118,15 +118,52 @@ pub async fn any_with_role(db: &Db, role: Role) -> Result<bool, StoreError> {
     Ok(db.opt::<UserRow>(&select).await?.is_some())
 }
 
-/// Accounts in the order of their addresses, those whose address begins with `prefix`.
-pub async fn list(db: &Db, prefix: &str, limit: u64) -> Result<Vec<User>, StoreError> {
-    let pattern = format!("{}%", prefix.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_"));
-    let select = select()
-        .and_where(Expr::expr(Func::lower(Expr::col(Users::Email))).like(sea_query::LikeExpr::new(pattern).escape('\\')))
-        .order_by(Users::Email, Order::Asc)
-        .limit(limit)
-        .to_owned();
+/// Which accounts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Question {
+    /// Whose address holds this; empty: any.
+    pub search: String,
+    /// Of this role.
+    pub role: Option<Role>,
+    /// Only those that are shut out.
+    pub suspended: bool,
+}
+
+/// Accounts in the order of their addresses, behind one of them.
+pub async fn list(db: &Db, question: &Question, after: Option<&str>, limit: u64) -> Result<Vec<User>, StoreError> {
+    let mut select = select().order_by(Users::Email, Order::Asc).limit(limit).to_owned();
+    if !question.search.is_empty() {
+        let plain = question.search.to_lowercase().replace('\\', "\\\\").replace('%', "\\%").replace('_', "\\_");
+        select.and_where(Expr::col(Users::Email).like(sea_query::LikeExpr::new(format!("%{plain}%")).escape('\\')));
+    }
+    if let Some(role) = question.role {
+        select.and_where(Expr::col(Users::Role).eq(role.as_str()));
+    }
+    if question.suspended {
+        select.and_where(Expr::col(Users::SuspendedAt).is_not_null());
+    }
+    if let Some(after) = after {
+        select.and_where(Expr::col(Users::Email).gt(after));
+    }
     db.all::<UserRow>(&select).await?.into_iter().map(|row| <(User, String)>::try_from(row).map(|(user, _)| user)).collect()
+}
+
+/// Changes a role; everything else of the account stays.
+pub async fn set_role(db: &Db, id: &UserId, role: Role) -> Result<(), StoreError> {
+    let update =
+        Query::update().table(Users::Table).value(Users::Role, role.as_str()).and_where(Expr::col(Users::Id).eq(id.as_str())).to_owned();
+    db.run(&update).await.map(drop)
+}
+
+/// Shuts an account out, or lets it in again.
+pub async fn set_suspended(db: &Db, id: &UserId, suspension: Option<&Suspension>) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(Users::Table)
+        .value(Users::SuspendedAt, suspension.map(|suspension| suspension.at.0))
+        .value(Users::SuspendedWhy, suspension.map_or("", |suspension| suspension.why.as_str()))
+        .and_where(Expr::col(Users::Id).eq(id.as_str()))
+        .to_owned();
+    db.run(&update).await.map(drop)
 }
 
 #[derive(FromRow)]

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Ctx, Refusal, backups, billing, figures, mails, nodes, servers};
+use crate::domain::{Ctx, Refusal, backups, billing, books, figures, mails, nodes, reports, servers};
 
 /// How long tasks have to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -23,6 +23,9 @@ const SWEEP_EVERY: Duration = Duration::from_mins(10);
 
 /// How often backups and moves are looked at.
 const BACKUPS_EVERY: Duration = Duration::from_secs(5);
+
+/// How often is looked whether a day is over, for sums of the day and the check of the night.
+const BOOKS_EVERY: Duration = Duration::from_mins(10);
 
 /// How often the outbox of letters is looked at.
 const MAILS_EVERY: Duration = Duration::from_secs(5);
@@ -169,6 +172,14 @@ pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
     runner.every("figures", FIGURES_EVERY, move || {
         let ctx = noted.clone();
         async move { figures::note(&ctx).await.map(drop) }
+    });
+    let nights = ctx.clone();
+    runner.every("books", BOOKS_EVERY, move || {
+        let ctx = nights.clone();
+        async move {
+            reports::close_days(&ctx).await?;
+            books::nightly(&ctx).await.map(drop)
+        }
     });
     let letters = ctx.clone();
     runner.every("mails", MAILS_EVERY, move || {

@@ -3,13 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use reqwest::{Method, StatusCode};
 use roost::domain::templates::Choice;
-use roost::domain::{Actor, Policy, backups, nodes, servers, tokens, users};
+use roost::domain::{Actor, Policy, backups, nodes, servers, shares, tokens, users};
 use roost::http::route_list;
 use roost::model::ids::ServerId;
 use roost::model::servers::{Seen, Wanted};
+use roost::model::shares::Grants;
 use roost::model::time::SECOND;
 use roost::model::tokens::Scopes;
 use roost::model::users::{Role, User};
@@ -75,6 +77,19 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/servers/{id}/backups/{backup}/delete", [L, N, O, F, F, O]),
     ("POST", "/servers/{id}/undo-restore", [L, N, O, F, F, O]),
     ("POST", "/servers/{id}/schedule", [L, N, O, F, F, O]),
+    ("GET", "/servers/{id}/sharing", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/sharing", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/sharing/guests/{guest}", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/sharing/guests/{guest}/remove", [L, N, O, F, F, O]),
+    ("POST", "/servers/{id}/sharing/invitations/{invitation}/revoke", [L, N, O, F, F, O]),
+    ("GET", "/api/servers/{id}/shares", [U, N, O, F, F, O]),
+    ("POST", "/api/servers/{id}/shares", [U, N, O, F, F, O]),
+    ("PUT", "/api/servers/{id}/shares/{guest}", [U, N, O, F, F, O]),
+    ("DELETE", "/api/servers/{id}/shares/{guest}", [U, N, O, F, F, O]),
+    ("DELETE", "/api/servers/{id}/invitations/{invitation}", [U, N, O, F, F, O]),
+    // There is no invitation of no secret, whoever asks.
+    ("GET", "/invitation", [L, N, N, N, N, N]),
+    ("POST", "/invitation", [L, N, N, N, N, N]),
     ("GET", "/billing", [L, O, O, O, O, O]),
     ("GET", "/billing/live", [U, O, O, O, O, O]),
     ("POST", "/billing/add-funds", [L, O, O, O, O, O]),
@@ -85,6 +100,24 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/account/tokens/{id}/revoke", [L, N, O, N, N, N]),
     ("GET", "/admin", [L, N, N, O, O, O]),
     ("GET", "/admin/servers", [L, N, N, O, O, O]),
+    ("GET", "/admin/users", [L, N, N, O, O, O]),
+    ("GET", "/admin/users/{id}", [L, N, N, O, O, O]),
+    // Without a body each is refused for that, so that the account stays as it is.
+    ("POST", "/admin/users/{id}/role", [L, N, N, F, F, O]),
+    ("POST", "/admin/users/{id}/suspend", [L, N, N, F, F, O]),
+    ("POST", "/admin/users/{id}/lift", [L, N, N, F, F, O]),
+    ("POST", "/admin/users/{id}/credits", [L, N, N, F, F, O]),
+    ("POST", "/admin/users/{id}/revoke", [L, N, N, F, F, O]),
+    ("GET", "/admin/audit", [L, N, N, O, O, O]),
+    ("GET", "/admin/audit.csv", [L, N, N, O, O, O]),
+    ("GET", "/admin/reports", [L, N, N, F, F, O]),
+    ("GET", "/admin/reports.csv", [L, N, N, F, F, O]),
+    ("GET", "/admin/mails", [L, N, N, F, F, O]),
+    ("GET", "/api/users", [U, N, N, O, O, O]),
+    ("GET", "/api/users/{id}", [U, N, N, O, O, O]),
+    ("PATCH", "/api/users/{id}", [U, N, N, F, F, O]),
+    ("POST", "/api/users/{id}/credits", [U, N, N, F, F, O]),
+    ("POST", "/api/users/{id}/revoke", [U, N, N, F, F, O]),
     ("GET", "/nodes", [L, N, N, O, O, O]),
     ("GET", "/nodes/live", [U, N, N, O, O, O]),
     ("GET", "/nodes/add", [L, N, N, F, F, O]),
@@ -268,11 +301,27 @@ async fn backup(app: &App, owner: &Actor, server: &str) -> String {
     backups::make(&app.world.ctx, owner, &server).await.expect("begun").id.to_string()
 }
 
+/// A fresh account.
+async fn player(app: &App) -> Actor {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    app.account(&format!("p{}@example.org", NEXT.fetch_add(1, Ordering::SeqCst)), Role::Player).await
+}
+
+/// A fresh account that may do everything with a server.
+async fn guest(app: &App, server: &ServerId) -> String {
+    let guest = player(app).await.user.id;
+    let (db, now) = (&app.world.ctx.db, app.world.ctx.clock.now());
+    roost::store::shares::put(db, server, &guest, Grants::all(), now).await.expect("shared");
+    guest.to_string()
+}
+
 async fn concrete(app: &App, path: &str, owner: &Actor, admin: &Actor) -> String {
     let id = if path.contains("/templates/{id}") {
         template(app, owner, admin).await
     } else if path.contains("/servers/{id}") {
         servers::create(&app.world.ctx, owner, &form("a")).await.expect("created").id.to_string()
+    } else if path.contains("/users/{id}") {
+        player(app).await.user.id.to_string()
     } else if path.contains("/nodes/tokens/{id}") {
         let admin = Actor::of(User { role: Role::Admin, ..owner.user.clone() });
         let invitation = nodes::Invitation { name: "a", ..nodes::Invitation::default() };
@@ -285,6 +334,15 @@ async fn concrete(app: &App, path: &str, owner: &Actor, admin: &Actor) -> String
         "demo".to_owned()
     };
     let backup = if path.contains("{backup}") { backup(app, owner, &id).await } else { String::new() };
+    let server = || id.parse::<ServerId>().expect("an id");
+    let guest = if path.contains("{guest}") { guest(app, &server()).await } else { String::new() };
+    let invitation = if path.contains("{invitation}") {
+        let invited = shares::invite(&app.world.ctx, owner, &server(), "friend@example.org", Grants::all(), "").await;
+        invited.expect("invited").0.id.to_string()
+    } else {
+        String::new()
+    };
+    let path = path.replace("{guest}", &guest).replace("{invitation}", &invitation);
     path.replace("{backup}", &backup).replace("{id}", &id).replace("{version}", "1").replace("{*path}", "roost.css")
 }
 

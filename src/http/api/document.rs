@@ -8,7 +8,7 @@ use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::{Modify, OpenApi};
 
 use super::shapes::ProblemShape;
-use super::{accounts, backups, billing, games, layers, nodes, servers, templates};
+use super::{accounts, backups, billing, games, layers, nodes, servers, shares, templates, users};
 use crate::http::live::console;
 use crate::http::routes::{auth, doors};
 
@@ -49,6 +49,16 @@ use crate::http::routes::{auth, doors};
         servers::events,
         servers::stats,
         console::open,
+        shares::list,
+        shares::invite,
+        shares::change,
+        shares::remove,
+        shares::take_back,
+        users::list,
+        users::one,
+        users::change,
+        users::revoke,
+        users::credits,
         billing::overview,
         billing::transactions,
         templates::list,

@@ -12,7 +12,9 @@ mod nodes;
 mod once;
 mod servers;
 pub(in crate::http) mod shapes;
+mod shares;
 mod templates;
+mod users;
 
 use super::live;
 use super::routes::Table;
@@ -51,6 +53,16 @@ pub(in crate::http) fn table(table: Table) -> Table {
         .get("/api/servers/{id}/events", servers::events)
         .get("/api/servers/{id}/stats", servers::stats)
         .get("/api/servers/{id}/console", live::console::open)
+        .get("/api/servers/{id}/shares", shares::list)
+        .post("/api/servers/{id}/shares", shares::invite)
+        .put("/api/servers/{id}/shares/{guest}", shares::change)
+        .delete("/api/servers/{id}/shares/{guest}", shares::remove)
+        .delete("/api/servers/{id}/invitations/{invitation}", shares::take_back)
+        .get("/api/users", users::list)
+        .get("/api/users/{id}", users::one)
+        .patch("/api/users/{id}", users::change)
+        .post("/api/users/{id}/revoke", users::revoke)
+        .post("/api/users/{id}/credits", users::credits)
         .get("/api/billing", billing::overview)
         .get("/api/billing/transactions", billing::transactions)
         .get("/api/templates", templates::list)

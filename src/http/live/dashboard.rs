@@ -9,10 +9,10 @@ use axum::extract::ws::WebSocketUpgrade;
 use super::View;
 use crate::domain::{Change, Refusal, nodes, servers};
 use crate::http::Web;
-use crate::http::pages::dashboard::Summary;
+use crate::http::pages::dashboard::{ServerCard, Summary};
 use crate::http::pages::layout::BalanceBadge;
 use crate::http::problem::Answer;
-use crate::http::routes::dashboard::{cards, per_hour};
+use crate::http::routes::dashboard::{cards, per_hour, shared};
 use crate::http::who::{Caller, Known};
 use crate::model::ids::ServerId;
 
@@ -35,7 +35,7 @@ impl View for Cards {
     fn concerns(&mut self, known: &Known, change: &Change) -> bool {
         let me = &known.actor.user.id;
         match change {
-            Change::Server { owner, server, .. } if owner == me => {
+            Change::Server { owner, server, .. } if owner == me || known.actor.shared.contains_key(server) => {
                 self.changed.insert(server.clone());
                 true
             }
@@ -61,18 +61,22 @@ impl View for Cards {
         let moved = self.there.replace(there.clone()).is_some_and(|before| before != there);
         let balance = known.actor.user.balance;
         let mut html = BalanceBadge::of(balance, per_hour(&servers)).render().unwrap_or_default();
+        let nodes = nodes::all(&web.ctx).await?;
+        let all = std::mem::take(&mut self.all) || first;
+        let changed = std::mem::take(&mut self.changed);
+        let concerns = |card: &ServerCard| all || changed.iter().any(|id| id.as_str() == card.id);
+        for card in shared(web, &known.actor, &nodes).await?.iter().filter(|card| concerns(card)) {
+            html.push_str(&card.render().unwrap_or_default());
+        }
         if servers.is_empty() {
             return Ok(Some(if moved { format!("{html}{NONE_LEFT}") } else { html }));
         }
         html.push_str(&Summary::of(servers.iter(), balance, web.ctx.policy.demo_top_up).render().unwrap_or_default());
-        let nodes = nodes::all(&web.ctx).await?;
-        let all = std::mem::take(&mut self.all) || first;
-        let changed = std::mem::take(&mut self.changed);
         let cards = cards(&web.ctx, &servers, &nodes);
         if moved {
             html.push_str(r#"<div class="cards" id="cards">"#);
         }
-        for card in cards.iter().filter(|card| moved || all || changed.iter().any(|id| id.as_str() == card.id)) {
+        for card in cards.iter().filter(|card| moved || concerns(card)) {
             html.push_str(&card.render().unwrap_or_default());
         }
         if moved {

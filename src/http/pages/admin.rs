@@ -105,6 +105,11 @@ fn wrong(overview: &Overview, now: Millis) -> Vec<Wrong> {
         let words = "No machine has reported yet, so no server can start.".to_owned();
         found.push(Wrong { words, when: None, href: "/nodes".to_owned() });
     }
+    if let Some(books) = overview.books.as_ref().filter(|books| !books.wrong.is_empty()) {
+        let first = books.wrong.first().map(String::as_str).unwrap_or_default();
+        let words = format!("The books do not balance. {first} `roost doctor` tells all of it.");
+        found.insert(0, Wrong { words, when: Some(("Looked", Moment::relative(books.at, now))), href: "/admin/reports".to_owned() });
+    }
     let failed = overview.phases.iter().find(|(phase, _)| *phase == Phase::Failed).map_or(0, |(_, number)| *number);
     if failed > 0 {
         let are = if failed == 1 { "server is" } else { "servers are" };
@@ -158,8 +163,11 @@ fn tallies(overview: &Overview, now: Millis) -> Vec<Tally> {
         Tally {
             title: "Accounts",
             total: totals.accounts,
-            href: None,
-            parts: vec![plain(totals.accounts - totals.staff, "players", None), plain(totals.staff, "of the staff", None)],
+            href: Some("/admin/users"),
+            parts: vec![
+                plain(totals.accounts - totals.staff, "players", Some("/admin/users?role=player")),
+                plain(totals.staff, "of the staff", None),
+            ],
         },
     ]
 }

@@ -91,6 +91,8 @@ pub struct CreateForm {
     pub region: Option<Field>,
     /// What it is laid out of; none: there is nothing to choose from.
     pub layers: Option<LayersForm>,
+    /// Servers can be paid for by the month here.
+    pub months: bool,
     /// How many fields were refused.
     pub refused: usize,
     /// What is wrong with the whole, such as too many servers.
@@ -116,6 +118,8 @@ pub struct PlanChoice {
     pub storage: String,
     /// Price of a running hour.
     pub per_hour: String,
+    /// Price of a month, in the panel's currency: `3.00`; none: it is not sold by the month.
+    pub per_month: Option<String>,
     /// Chosen.
     pub chosen: bool,
 }
@@ -131,6 +135,7 @@ impl PlanChoice {
             memory: mebibytes(plan.memory_mib),
             storage: mebibytes(plan.storage_mib),
             per_hour: amount(plan.per_hour),
+            per_month: (plan.month_cents > 0).then(|| format!("{}.{:02}", plan.month_cents / 100, plan.month_cents % 100)),
             chosen,
         }
     }
@@ -172,6 +177,7 @@ impl CreateForm {
             idle_minutes: idle_field(idle, errors),
             region: None,
             layers: None,
+            months: false,
             refused: errors.len(),
             error: errors.get("").cloned(),
             warning: None,

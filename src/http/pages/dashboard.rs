@@ -23,6 +23,10 @@ pub struct Dashboard {
     pub summary: Summary,
     /// One for each server; none: the page invites to make the first.
     pub cards: Vec<ServerCard>,
+    /// One for each server of somebody else that is shared with them.
+    pub shared: Vec<ServerCard>,
+    /// What sleeping has saved this month; none: nothing yet.
+    pub saved: Option<String>,
 }
 
 /// How it all stands, in two sentences.

@@ -55,6 +55,8 @@ pub struct Me {
     pub email: String,
     /// Sees the operators' pages.
     pub is_staff: bool,
+    /// Sees what only admins see.
+    pub is_admin: bool,
     /// Credits in the header.
     pub balance: BalanceBadge,
 }

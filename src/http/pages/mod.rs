@@ -6,9 +6,11 @@
 
 pub mod account;
 pub mod admin;
+pub mod audit;
 pub mod auth;
 pub mod backups;
 pub mod billing;
+pub mod checks;
 pub mod create;
 pub mod dashboard;
 pub mod errors;
@@ -16,16 +18,20 @@ pub mod fields;
 pub mod layers;
 pub mod layout;
 pub mod live;
+pub mod mails;
 pub mod moments;
 pub mod node_cache;
 pub mod node_load;
 pub mod nodes;
 pub mod phases;
 pub mod placing;
+pub mod reports;
 pub mod samples;
 pub mod server_lists;
 pub mod servers;
+pub mod sharing;
 pub mod templates;
+pub mod users;
 
 /// Marks templates as parts of others. What they print has been escaped by their own template.
 macro_rules! html_parts {

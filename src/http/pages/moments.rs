@@ -91,6 +91,20 @@ pub fn span(ms: i64) -> String {
     }
 }
 
+/// The day of a moment as forms send it: `2026-11-20`, UTC.
+pub fn date(at: Millis) -> String {
+    let date = OffsetDateTime::from_unix_timestamp(at.0.div_euclid(SECOND)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
+}
+
+/// The first millisecond of a day that a form sent.
+pub fn parse_date(text: &str) -> Option<Millis> {
+    let mut parts = text.splitn(3, '-');
+    let (year, month, day) = (parts.next()?.parse().ok()?, parts.next()?.parse::<u8>().ok()?, parts.next()?.parse().ok()?);
+    let date = time::Date::from_calendar_date(year, month.try_into().ok()?, day).ok()?;
+    Some(Millis(date.midnight().assume_utc().unix_timestamp() * SECOND))
+}
+
 fn day(date: OffsetDateTime) -> String {
     let month = date.month().to_string();
     format!("{} {} {}", date.day(), month.get(..3).unwrap_or_default(), date.year())

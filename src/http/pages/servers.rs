@@ -33,6 +33,10 @@ pub struct ServerPage {
     pub layers: Option<LayersPart>,
     /// Its backups.
     pub backups: BackupsPart,
+    /// This person may share it with others.
+    pub may_share: bool,
+    /// Id of the visitor's account, where they are a guest who may leave.
+    pub leave: Option<String>,
     /// For whoever may change it.
     pub settings: Option<SettingsForm>,
     /// For whoever may delete it.

@@ -86,7 +86,7 @@ fn grant_form(typed: &ByField, errors: &ByField) -> GrantForm {
 }
 
 /// Something that no other form carries.
-fn request_key() -> Result<String, Problem> {
+pub(super) fn request_key() -> Result<String, Problem> {
     let mut bytes = [0_u8; 16];
     getrandom::fill(&mut bytes).map_err(|error| Problem::internal(format!("the system gives no random bytes: {error}")))?;
     Ok(hex::encode(bytes))

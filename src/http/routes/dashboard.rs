@@ -5,14 +5,19 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 
-use crate::domain::{Ctx, Refusal, nodes, servers};
+use crate::domain::{Actor, Ctx, Refusal, nodes, savings, servers, shares};
 use crate::http::Web;
 use crate::http::pages::dashboard::{Dashboard, ServerCard, Summary};
+use crate::http::pages::layout::amount;
 use crate::http::problem::Problem;
 use crate::http::who::SignedIn;
 use crate::model::money::Credits;
 use crate::model::nodes::Node;
 use crate::model::servers::{Phase, Server};
+use crate::model::users::Right;
+
+/// From here on it is worth a line.
+const SAVED_SHOWN: Credits = Credits(10_000);
 
 /// The cards of servers whose game is in the catalogue, in their order.
 pub(in crate::http) fn cards(ctx: &Ctx, servers: &[Server], nodes: &[Node]) -> Vec<ServerCard> {
@@ -25,6 +30,22 @@ pub(in crate::http) fn cards(ctx: &Ctx, servers: &[Server], nodes: &[Node]) -> V
     servers.iter().filter_map(card).collect()
 }
 
+/// The cards of servers that others share, each with the action that its owner lets them have.
+pub(in crate::http) async fn shared(web: &Web, actor: &Actor, nodes: &[Node]) -> Result<Vec<ServerCard>, Refusal> {
+    let servers = shares::with(&web.ctx, actor).await?;
+    let powerless = |card: &ServerCard| {
+        let server = servers.iter().find(|server| server.id.as_str() == card.id);
+        !server.is_some_and(|server| servers::allowed(actor, server, Right::PowerServer))
+    };
+    let mut cards = cards(&web.ctx, &servers, nodes);
+    for card in &mut cards {
+        if powerless(card) {
+            card.action = None;
+        }
+    }
+    Ok(cards)
+}
+
 /// What runs now, an hour.
 pub(in crate::http) fn per_hour(servers: &[Server]) -> Credits {
     servers.iter().filter(|server| server.life.phase == Phase::Running).map(|server| server.per_hour).sum()
@@ -33,10 +54,13 @@ pub(in crate::http) fn per_hour(servers: &[Server]) -> Credits {
 /// `GET /dashboard`
 pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn) -> Result<Response, Problem> {
     let (servers, nodes) = look(&web, &signed_in).await?;
+    let saved = savings::this_month(&web.ctx, signed_in.actor()).await?;
     let page = Dashboard {
         layout: signed_in.layout_with(&web, per_hour(&servers)),
         summary: Summary::of(servers.iter(), signed_in.actor().user.balance, web.ctx.policy.demo_top_up),
         cards: cards(&web.ctx, &servers, &nodes),
+        shared: shared(&web, signed_in.actor(), &nodes).await?,
+        saved: (saved >= SAVED_SHOWN).then(|| amount(saved)),
     };
     Ok(page.into_response())
 }

@@ -4,6 +4,7 @@
 
 mod account;
 mod admin;
+mod audit;
 pub(in crate::http) mod auth;
 pub(in crate::http) mod backups;
 pub(in crate::http) mod billing;
@@ -14,9 +15,12 @@ mod history;
 pub(in crate::http) mod layers;
 pub(in crate::http) mod nodes;
 mod power;
+mod reports;
 pub(in crate::http) mod servers;
+pub(in crate::http) mod sharing;
 mod status;
 pub(in crate::http) mod templates;
+pub(in crate::http) mod users;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -111,6 +115,13 @@ pub(in crate::http) fn table() -> Table {
         .post("/servers/{id}/backups/{backup}/delete", backups::delete)
         .post("/servers/{id}/undo-restore", backups::undo)
         .post("/servers/{id}/schedule", backups::schedule)
+        .get("/servers/{id}/sharing", sharing::page)
+        .post("/servers/{id}/sharing", sharing::invite)
+        .post("/servers/{id}/sharing/guests/{guest}", sharing::change)
+        .post("/servers/{id}/sharing/guests/{guest}/remove", sharing::remove)
+        .post("/servers/{id}/sharing/invitations/{invitation}/revoke", sharing::take_back)
+        .get("/invitation", sharing::invitation)
+        .post("/invitation", sharing::accept)
         .get("/billing", billing::page)
         .post("/billing/add-funds", billing::add_funds)
         .post("/billing/grant", billing::grant)
@@ -121,6 +132,18 @@ pub(in crate::http) fn table() -> Table {
         .post("/account/logout-everywhere", account::logout_everywhere)
         .get("/admin", admin::page)
         .get("/admin/servers", admin::all_servers)
+        .get("/admin/users", users::list)
+        .get("/admin/users/{id}", users::page)
+        .post("/admin/users/{id}/role", users::role)
+        .post("/admin/users/{id}/suspend", users::suspend)
+        .post("/admin/users/{id}/lift", users::lift)
+        .post("/admin/users/{id}/revoke", users::revoke)
+        .post("/admin/users/{id}/credits", users::credits)
+        .get("/admin/audit", audit::page)
+        .get("/admin/audit.csv", audit::export)
+        .get("/admin/reports", reports::page)
+        .get("/admin/reports.csv", reports::export)
+        .get("/admin/mails", reports::letters)
         .get("/nodes", nodes::list)
         .get("/nodes/add", nodes::add_page)
         .post("/nodes/add", nodes::add)

@@ -106,6 +106,8 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
         layout: Layout { notice: refused.notice.or(layout.notice), path: format!("/servers/{id}"), ..layout },
         log: LogLines::whole(&lines, false),
         may_type: may(Right::TypeIntoConsole),
+        may_share: may(Right::ShareServer),
+        leave: actor.shared.contains_key(id).then(|| actor.user.id.to_string()),
         head: parts.head,
         stats: parts.stats,
         events: parts.events,

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::{HOSTILE, LONG, NOW, PICTURES, RIGHT_TO_LEFT, nodes, staff};
+use crate::domain::books::Books;
 use crate::domain::figures::{Overview, Totals};
 use crate::domain::games::Catalogue;
 use crate::domain::servers::{Emptying, Line, Lines, Placement, Promises, Question, Sort};
@@ -42,6 +43,7 @@ impl AdminPage {
             phases: vec![(Phase::Starting, 1), (Phase::Running, 17), (Phase::Sleeping, 41), (Phase::Stopped, 3)],
             totals: Totals { templates: 12, versions: 38, accounts: 214, staff: 4 },
             day: day(true),
+            books: None,
         };
         let mut phases = well.phases.clone();
         phases.push((Phase::Failed, 3));
@@ -53,10 +55,11 @@ impl AdminPage {
                 .collect(),
             phases,
             day: day(false),
+            books: Some(Books { at: NOW - HOUR, wrong: vec!["The balance of the account abc is not the sum of its entries.".to_owned()] }),
             ..well.clone()
         };
         let totals = Totals { templates: 0, versions: 0, accounts: 1, staff: 1 };
-        let fresh = Overview { nodes: vec![], phases: vec![], totals, day: vec![] };
+        let fresh = Overview { nodes: vec![], phases: vec![], totals, day: vec![], books: None };
         let page = |overview: &Overview| AdminPage::of(staff("/admin"), overview, NOW);
         vec![("well", page(&well)), ("wrong", page(&wrong)), ("fresh", page(&fresh))]
     }

@@ -6,6 +6,7 @@ mod admin;
 mod backups;
 mod layers;
 mod nodes;
+mod people;
 mod servers;
 mod small;
 mod templates;
@@ -14,6 +15,7 @@ use askama::Template;
 
 use super::account::AccountPage;
 use super::admin::AdminPage;
+use super::audit::AuditPage;
 use super::auth::{LandingPage, LoginPage, RegisterPage};
 use super::backups::BackupsPage;
 use super::billing::BillingPage;
@@ -22,10 +24,14 @@ use super::dashboard::Dashboard;
 use super::errors::ErrorPage;
 use super::layers::LayersPage;
 use super::layout::{BalanceBadge, Layout, Me, Notice};
+use super::mails::MailsPage;
 use super::nodes::{AddNodePage, NodePage, NodesPage};
+use super::reports::ReportsPage;
 use super::server_lists::AllServersPage;
 use super::servers::{LogPage, ServerPage};
+use super::sharing::{InvitationPage, SharingPage};
 use super::templates::{TemplatePage, TemplatesPage, VersionPage};
+use super::users::{UserPage, UsersPage};
 use crate::model::money::Credits;
 use crate::model::time::Millis;
 
@@ -75,6 +81,13 @@ pub fn all() -> askama::Result<Vec<Sample>> {
     render(&mut samples, "template", TemplatePage::samples())?;
     render(&mut samples, "version", VersionPage::samples())?;
     render(&mut samples, "add-node", AddNodePage::samples())?;
+    render(&mut samples, "users", UsersPage::samples())?;
+    render(&mut samples, "user", UserPage::samples())?;
+    render(&mut samples, "sharing", SharingPage::samples())?;
+    render(&mut samples, "invitation", InvitationPage::samples())?;
+    render(&mut samples, "audit", AuditPage::samples())?;
+    render(&mut samples, "mails", MailsPage::samples())?;
+    render(&mut samples, "reports", ReportsPage::samples())?;
     render(&mut samples, "error", ErrorPage::samples())?;
     Ok(samples)
 }
@@ -101,7 +114,7 @@ fn staff(path: &str) -> Layout {
 fn framed(email: &str, is_staff: bool, balance: Credits, path: &str) -> Layout {
     let badge = BalanceBadge::of(balance, Credits(500_000));
     Layout {
-        me: Some(Me { email: email.to_owned(), is_staff, balance: badge }),
+        me: Some(Me { email: email.to_owned(), is_staff, is_admin: is_staff, balance: badge }),
         notice: None,
         path: path.to_owned(),
         now: NOW,

@@ -97,7 +97,7 @@ fn games() -> Vec<Game> {
 }
 
 /// A server of a name in a phase.
-fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
+pub(super) fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<Server> {
     let owner = UserId::from_random(&[n; 16]);
     let game = id("minecraft-java")?;
     let since = NOW - i64::from(n) * 7 * MINUTE - 40 * SECOND;
@@ -186,6 +186,16 @@ impl Dashboard {
             layout,
             summary: Summary::of(&servers, balance, demo),
             cards: servers.iter().map(|server| ServerCard::of(server, &game, "play.example.org", Some(2), silent, NOW)).collect(),
+            shared: if demo {
+                vec![]
+            } else {
+                servers
+                    .iter()
+                    .take(1)
+                    .map(|server| ServerCard { action: None, ..ServerCard::of(server, &game, "play.example.org", None, false, NOW) })
+                    .collect()
+            },
+            saved: (!demo).then(|| "182.50".to_owned()),
         };
         let mut welcome = frame("/dashboard");
         welcome.notice = Some(Notice::done("Sunday Builders is falling asleep."));
@@ -334,6 +344,8 @@ impl ServerPage {
             stats: ServerStats::of(server, game.plan(&server.plan)?, &measured(server), rules, NOW),
             log: LogLines::whole(&lines, true),
             may_type: server.life.phase == Phase::Running,
+            may_share: true,
+            leave: None,
             events: history(&server.name),
             layers: (server.life.phase == Phase::Running).then(|| LayersPart {
                 rows: layers::standing(),
@@ -367,7 +379,8 @@ impl ServerPage {
         page.head.last_seen = Some(Moment::relative(NOW - 4 * MINUTE, NOW));
         page.layers = Some(LayersPart { rows: vec![], waits: None, may_change: false });
         page.backups = BackupsPart { last: None, count: 0, next: None };
-        (page.settings, page.delete, page.may_type) = (None, None, false);
+        (page.settings, page.delete, page.may_type, page.may_share) = (None, None, false, false);
+        page.leave = Some("aaaaaaaaaaaaaaaa".to_owned());
         Some(page)
     }
 }

@@ -1,0 +1,20 @@
+//! What sleeping has saved somebody this month: what their servers would have cost awake all the time, less what they cost.
+
+use super::{Actor, Ctx, Refusal, reports::Month, servers};
+use crate::model::money::Credits;
+use crate::model::time::{HOUR, Millis};
+use crate::store::reports;
+
+/// Saved since the first of the month, UTC. Servers that are gone are not counted.
+pub async fn this_month(ctx: &Ctx, actor: &Actor) -> Result<Credits, Refusal> {
+    let now = ctx.clock.now();
+    let from = Month::of(now).begins();
+    let servers = servers::list(ctx, actor).await?;
+    let always = |since: Millis, per_hour: Credits| {
+        let ms = i128::from(now.since(since.max(from)));
+        Credits(i64::try_from(ms * i128::from(per_hour.0) / i128::from(HOUR)).unwrap_or(i64::MAX))
+    };
+    let awake: Credits = servers.iter().map(|server| always(server.created_at, server.per_hour)).sum();
+    let cost = reports::ran_since(&ctx.db, &actor.user.id, from, now).await?;
+    Ok((awake - cost).max(Credits::ZERO))
+}
