@@ -39,14 +39,23 @@ pub struct Overview {
     pub per_hour: Credits,
 }
 
+fn may_see(actor: &Actor) -> Result<(), Refusal> {
+    if actor.may_at_all(Right::SeeBilling) { Ok(()) } else { Err(Refusal::Forbidden) }
+}
+
 /// Balance, what has run up, and what runs.
+///
+/// # Errors
+/// [`Refusal::Forbidden`] where the actor's token does not cover it.
 pub async fn overview(ctx: &Ctx, actor: &Actor) -> Result<Overview, Refusal> {
+    may_see(actor)?;
     let (accrued, per_hour) = usage::accrued(&ctx.db, &actor.user.id, ctx.clock.now()).await?;
     Ok(Overview { balance: actor.user.balance, accrued, per_hour })
 }
 
 /// One page of somebody's own ledger, newest first, behind an entry.
 pub async fn entries(ctx: &Ctx, actor: &Actor, behind: Option<(Millis, &str)>) -> Result<Vec<Entry>, Refusal> {
+    may_see(actor)?;
     Ok(ledger::of_user(&ctx.db, &actor.user.id, behind, PAGE).await?)
 }
 

@@ -155,6 +155,8 @@ pub struct Ctx {
     pub(super) nodes: Recent<(), Arc<Vec<Node>>>,
     /// Servers of somebody, as they were read last. May be lost.
     pub(super) servers: Recent<UserId, Arc<Vec<Server>>>,
+    /// What sleeping has saved somebody, as it was added up last. May be lost.
+    pub(super) savings: Recent<UserId, Credits>,
 }
 
 impl Ctx {
@@ -184,6 +186,7 @@ impl Ctx {
             looks: Looks::default(),
             nodes: Recent::default(),
             servers: Recent::default(),
+            savings: Recent::default(),
         }))
     }
 

@@ -189,11 +189,11 @@ async fn a_token_is_shown_once_works_and_is_revoked() {
         for (name, days, field) in
             [("", "30", "name"), (&"x".repeat(61), "30", "name"), ("ci", "0", "days"), ("ci", "many", "days"), ("ci", "-1", "days")]
         {
-            let answer = ada.post("/account/tokens", &[("name", name), ("days", days)]).await;
+            let answer = ada.post("/account/tokens", &[("name", name), ("days", days), ("scope.see", "on")]).await;
             assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{name} {days}");
             answer.shows(&format!("id=\"{field}-error\""));
         }
-        let page = ada.post("/account/tokens", &[("name", "<i>ci</i>"), ("days", "30")]).await;
+        let page = ada.post("/account/tokens", &[("name", "<i>ci</i>"), ("days", "30"), ("scope.see", "on")]).await;
         assert_eq!(page.status, StatusCode::OK);
         page.shows("&#60;i&#62;ci&#60;/i&#62;");
         let secret = page.text.split("<code>").nth(1).unwrap().split('<').next().unwrap().to_owned();

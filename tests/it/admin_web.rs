@@ -288,13 +288,18 @@ async fn staff_find_the_operators_pages_in_the_menu_and_players_do_not() {
         let page = browser.get("/dashboard").await;
         page.shows("<a href=\"/admin\">Admin</a>");
         page.lacks("aria-label=\"Admin\"");
-        for path in ["/admin", "/admin/servers", "/nodes", "/templates"] {
+        for path in ["/admin", "/admin/servers", "/nodes", "/templates", "/admin/users", "/admin/audit"] {
             let page = browser.get(path).await;
             page.shows("<a href=\"/admin\" aria-current=\"page\">Admin</a>");
             let below = all_between(&page.text, "<nav class=\"below\" aria-label=\"Admin\">", "</nav>").concat();
-            assert_eq!(below.matches("href=").count(), 4, "{path}");
+            assert_eq!(below.matches("href=").count(), 6, "{path}");
             assert_eq!(below.matches("aria-current").count(), 1, "{path}");
             assert!(below.contains(&format!("<a href=\"{path}\" aria-current=\"page\">")), "{path}: {below}");
+        }
+        app.account("boss@example.org", Role::Admin).await;
+        let boss = app.log_in("boss@example.org").await;
+        for path in ["/admin/reports", "/admin/mails"] {
+            boss.get(path).await.shows(&format!("<a href=\"{path}\" aria-current=\"page\">"));
         }
         let player = app.player("ada@example.org").await;
         player.get("/dashboard").await.lacks("/admin");

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::shapes::moment;
-use crate::domain::{Fields, shares};
+use crate::domain::{Fields, servers, shares};
 use crate::http::Web;
 use crate::http::problem::Answer;
 use crate::http::routes::sharing::{Of, grants, link};
@@ -16,6 +16,7 @@ use crate::http::typed::Typed;
 use crate::http::who::{Caller, Named};
 use crate::model::ids::{InvitationId, ServerId, UserId};
 use crate::model::shares::{Grant, Grants};
+use crate::model::users::Right;
 
 /// A guest.
 #[derive(Serialize, ToSchema)]
@@ -111,6 +112,7 @@ pub(super) async fn invite(State(web): State<Web>, caller: Caller, Named(id): Na
     responses((status = 204), (status = 404), (status = 422))
 )]
 pub(super) async fn change(State(web): State<Web>, caller: Caller, Of(id, guest): Of<UserId>, typed: Typed) -> Answer {
+    servers::find(&web.ctx, caller.actor(), &id, Right::ShareServer).await?;
     let mut fields = Fields::default();
     typed.only(&["grants"], &mut fields);
     let grants = grants(&typed, &mut fields);

@@ -177,7 +177,12 @@ async fn run<V: View>(
                 }
             }
             change = changes.recv() => match change {
-                Ok(Change::Rights(user)) if user == known.actor.user.id => known = still(web, &known).await?,
+                Ok(Change::Rights(user)) if user == known.actor.user.id => {
+                    known = still(web, &known).await?;
+                    // The session stands, and yet what it shows may be shown no more.
+                    view.forget();
+                    due = true;
+                }
                 Ok(change) => due |= view.concerns(&known, &change),
                 Err(RecvError::Lagged(_)) => {
                     known = still(web, &known).await?;

@@ -27,13 +27,15 @@ pub(in crate::http) async fn open(
 ) -> Answer {
     servers::find(&web.ctx, caller.actor(), &id, Right::SeeServer).await?;
     let log = Follower::new(id.clone(), asked.number("after").unwrap_or(0));
-    super::open(web, caller, upgrade, Page { id, changed: true, gone: false, log })
+    super::open(web, caller, upgrade, Page { id, changed: true, gone: false, over: false, log })
 }
 
 struct Page {
     id: ServerId,
     changed: bool,
     gone: bool,
+    /// Nothing of it may be shown any more: the socket ends with the next look.
+    over: bool,
     log: Follower,
 }
 
@@ -68,21 +70,28 @@ impl View for Page {
             let Some(known) = known.again(web).await? else { return Ok(None) };
             let parts = match parts(web, &known.actor, &self.id).await {
                 Err(Refusal::NotFound) => {
-                    self.gone = true;
-                    return Ok(Some(html + &frame::notice_fragment("This server has been deleted.").0));
+                    self.over = true;
+                    return Ok(Some(
+                        frame::notice_fragment("There is nothing here for you any more: it was deleted, or is not shared with you now.").0,
+                    ));
                 }
                 other => other?,
             };
-            let overview = billing::overview(&web.ctx, &known.actor).await?;
             html.push_str(&parts.head.render().unwrap_or_default());
             html.push_str(&parts.stats.render().unwrap_or_default());
             html.push_str(&parts.events.render().unwrap_or_default());
-            html.push_str(&BalanceBadge::of(overview.balance, overview.per_hour).render().unwrap_or_default());
+            if known.actor.covers(Right::SeeBilling) {
+                let overview = billing::overview(&web.ctx, &known.actor).await?;
+                html.push_str(&BalanceBadge::of(overview.balance, overview.per_hour).render().unwrap_or_default());
+            }
         }
         Ok(Some(html))
     }
 
     async fn own(&mut self, web: &Web, known: &Known) -> Result<(), Refusal> {
+        if self.over {
+            return Err(Refusal::NotFound);
+        }
         if self.gone {
             return std::future::pending().await;
         }

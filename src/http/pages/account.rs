@@ -3,9 +3,11 @@
 use askama::Template;
 use askama_web::WebTemplate;
 
+use super::checks::Checks;
 use super::fields::{Choice, Field};
 use super::layout::Layout;
 use super::moments::Moment;
+use crate::model::tokens::{Scope, Scopes};
 
 /// `/account`.
 #[derive(Debug, Clone, Template, WebTemplate)]
@@ -63,6 +65,8 @@ pub struct TokenRow {
     pub expires: Moment,
     /// It has ended.
     pub expired: bool,
+    /// What it may do, in words.
+    pub may: String,
 }
 
 /// A new token.
@@ -72,6 +76,8 @@ pub struct TokenForm {
     pub name: Field,
     /// How long it lasts.
     pub days: Field,
+    /// What it may do.
+    pub scopes: Checks,
 }
 
 /// How long a token can last, in days.
@@ -84,6 +90,15 @@ impl TokenForm {
         TokenForm {
             name: Field::text("name", "What is it for?", name, 60).error(name_error).required(),
             days: Field::choice("days", "Lasts", TOKEN_DAYS.into_iter().map(choice).collect()).required(),
+            scopes: Checks::scopes(Scopes::NONE.with(Scope::See).with(Scope::Power), None),
         }
     }
+}
+
+/// `see servers, power`; `everything`.
+pub fn covered(scopes: Scopes) -> String {
+    if scopes == Scopes::all() {
+        return "everything".to_owned();
+    }
+    scopes.iter().map(Scope::label).collect::<Vec<_>>().join(", ").to_lowercase()
 }

@@ -7,7 +7,8 @@ use tower_sessions::Session;
 
 use crate::domain::{Actor, Fields, Refusal, tokens, users};
 use crate::http::notice::{Said, go};
-use crate::http::pages::account::{AccountPage, PasswordForm, TokenForm, TokenRow};
+use crate::http::pages::account::{AccountPage, PasswordForm, TokenForm, TokenRow, covered};
+use crate::http::pages::checks::{Checks, SCOPE_PREFIX};
 use crate::http::pages::moments::Moment;
 use crate::http::problem::{Answer, shown};
 use crate::http::typed::Typed;
@@ -15,7 +16,7 @@ use crate::http::who::{From, Named, SignedIn};
 use crate::http::{Web, sessions};
 use crate::model::ids::TokenId;
 use crate::model::time::Millis;
-use crate::model::tokens::Scopes;
+use crate::model::tokens::{Scope, Scopes};
 
 /// Days that the form offers first.
 const DAYS: u32 = 30;
@@ -28,6 +29,7 @@ fn row(token: &tokens::Token, now: Millis) -> TokenRow {
         used: token.last_used_at.map(|at| Moment::relative(at, now)),
         expires: Moment::relative(token.expires_at, now),
         expired: token.expires_at <= now,
+        may: covered(token.scopes),
     }
 }
 
@@ -71,11 +73,16 @@ pub(super) async fn password(State(web): State<Web>, signed_in: SignedIn, sessio
     }
 }
 
+/// What was ticked.
+fn scopes(typed: &Typed) -> Scopes {
+    typed.below(SCOPE_PREFIX).keys().filter_map(|name| Scope::parse(name)).collect()
+}
+
 async fn make(web: &Web, actor: &Actor, typed: &Typed) -> Result<String, Refusal> {
     let mut fields = Fields::default();
     let days = typed.number("days", &mut fields).map(|days| u32::try_from(days).unwrap_or(u32::MAX));
     fields.check()?;
-    Ok(tokens::create(&web.ctx, actor, typed.text("name"), days.unwrap_or(0), Scopes::all()).await?.1)
+    Ok(tokens::create(&web.ctx, actor, typed.text("name"), days.unwrap_or(0), scopes(typed)).await?.1)
 }
 
 /// `POST /account/tokens`: the page with the token's secret, this once.
@@ -90,6 +97,7 @@ pub(super) async fn make_token(State(web): State<Web>, signed_in: SignedIn, type
             let mut form =
                 TokenForm::of(typed.text("name"), typed.text("days").parse().unwrap_or(DAYS), fields.at("name").map(str::to_owned));
             form.days = form.days.error(fields.at("days").map(str::to_owned));
+            form.scopes = Checks::scopes(scopes(&typed), fields.at("scopes").map(str::to_owned));
             Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, AccountPage { token_form: form, ..page }))
         }
         Err(refusal) => Err(refusal.into()),

@@ -186,15 +186,11 @@ impl Dashboard {
             layout,
             summary: Summary::of(&servers, balance, demo),
             cards: servers.iter().map(|server| ServerCard::of(server, &game, "play.example.org", Some(2), silent, NOW)).collect(),
-            shared: if demo {
-                vec![]
-            } else {
-                servers
-                    .iter()
-                    .take(1)
-                    .map(|server| ServerCard { action: None, ..ServerCard::of(server, &game, "play.example.org", None, false, NOW) })
-                    .collect()
-            },
+            shared: server(9, RIGHT_TO_LEFT, Phase::Sleeping, Wanted::Asleep)
+                .filter(|_| !demo)
+                .map(|server| ServerCard { action: None, ..ServerCard::of(&server, &game, "play.example.org", None, false, NOW) })
+                .into_iter()
+                .collect(),
             saved: (!demo).then(|| "182.50".to_owned()),
         };
         let mut welcome = frame("/dashboard");

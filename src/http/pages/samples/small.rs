@@ -123,6 +123,7 @@ impl AccountPage {
             used: used.map(|minutes| Moment::relative(NOW - minutes * MINUTE, NOW)),
             expires: Moment::relative(NOW + left * DAY, NOW),
             expired: left < 0,
+            may: if left < 0 { "everything" } else { "see servers, power" }.to_owned(),
         };
         let usual = AccountPage {
             layout: frame("/account"),
