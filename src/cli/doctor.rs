@@ -11,6 +11,7 @@ use bytes::Bytes;
 
 use super::system::SystemClock;
 use crate::domain::books;
+use crate::model::nodes::Node;
 use crate::model::time::{Clock, MINUTE};
 use crate::objects::folder::FolderStore;
 use crate::objects::s3::S3Store;
@@ -115,7 +116,7 @@ async fn database(db: &Db) -> Vec<(&'static str, Found)> {
     match nodes::list(db, NODES_MAX).await {
         Ok(all) => {
             let silent: Vec<&str> =
-                all.iter().filter(|node| node.seen_at.is_some_and(|at| now.since(at) > MINUTE)).map(|node| node.called()).collect();
+                all.iter().filter(|node| node.seen_at.is_some_and(|at| now.since(at) > MINUTE)).map(Node::called).collect();
             let words = format!("{} known", all.len());
             found
                 .push(("nodes", if silent.is_empty() { Well(words) } else { Doubtful(format!("{words}; silent: {}", silent.join(", "))) }));

@@ -11,7 +11,7 @@ use crate::model::accounts::Email;
 use crate::model::ids::{InvitationId, ServerId, UserId};
 use crate::model::mails::Mail;
 use crate::model::servers::Server;
-use crate::model::shares::Grants;
+use crate::model::shares::{Grant, Grants};
 use crate::model::time::DAY;
 use crate::model::users::Right;
 use crate::store::{servers, shares, users};
@@ -90,7 +90,7 @@ pub async fn invite(
 }
 
 fn letter(invitation: &Invitation, server: &Server, link: &str) -> Mail {
-    let may: Vec<&str> = invitation.grants.iter().map(|grant| grant.label()).collect();
+    let may: Vec<&str> = invitation.grants.iter().map(Grant::label).collect();
     let text = format!(
         "{} shares the game server \"{}\" with you.\n\nYou will be able to: {}.\n\nTo take it up, open this link while you are signed in with \
          this address. It works once, within seven days:\n\n{link}\n\nIf you do not know who this is, do nothing.\n",

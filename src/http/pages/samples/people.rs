@@ -34,7 +34,7 @@ fn user(n: u8, email: &str, role: Role, balance: Credits) -> User {
         balance,
         created_at: NOW - i64::from(n) * DAY,
         sessions_from: NOW,
-        email_verified_at: (n % 2 == 0).then_some(NOW),
+        email_verified_at: n.is_multiple_of(2).then_some(NOW),
         suspended: None,
     }
 }
