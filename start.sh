@@ -61,6 +61,8 @@ services() {
   need_rust
   . tests/services/postgres.sh
   . tests/services/s3.sh
+  . tests/services/oidc.sh
+  . tests/services/smtp.sh
   packages "for the tests" chromium chromium-driver postgresql qstat iptables iproute2 busybox-static curl ca-certificates ||
     fail "The tests need the packages above."
   docker_engine || fail "The tests need a Docker Engine."
@@ -69,6 +71,8 @@ services() {
   [ -n "$vendor_complete" ] || fail "The browser tests need the files of static/vendor.lock."
   build_proxy
   s3_server || fail "The tests need an S3 server; see above."
+  oidc_provider || fail "The tests need an OpenID provider; see above."
+  smtp_server || fail "The tests need a mail server; see above."
   local game tools="${XDG_CACHE_HOME:-$HOME/.cache}/roost/tools"
   for game in bzflag openarena freeciv; do tests/games/make "$game" "roost-test/$game:1" "$tools" || fail "No image of $game."; done
   export PATH="$tools:$PATH"

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use roost::domain::{Ctx, Outside, Policy, billing};
 use roost::engines::fake::FakeEngine;
+use roost::identity::Providers;
 use roost::model::time::{Clock, HOUR, Millis};
 use roost::objects::folder::FolderStore;
 use roost::store::Db;
@@ -54,7 +55,8 @@ async fn fill(path: &str) -> Result<(), sqlx::Error> {
 async fn tick(path: &str) -> Result<(Duration, u64), Box<dyn std::error::Error>> {
     let db = Db::open(&format!("sqlite://{path}")).await?;
     let objects = FolderStore::open(&Path::new(path).with_extension("objects"), "", b"bench", Arc::new(Stands(START))).await?;
-    let outside = Outside { objects: Arc::new(objects), engine: Arc::new(FakeEngine::default()), mail: None };
+    let outside =
+        Outside { objects: Arc::new(objects), engine: Arc::new(FakeEngine::default()), mail: None, providers: Providers::default() };
     let ctx = Ctx::new(db, Arc::new(Stands(START + HOUR)), outside, Policy::default()).await?;
     let begin = Instant::now();
     let spans = billing::tick(&ctx).await?;

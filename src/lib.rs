@@ -13,8 +13,9 @@
 //! | [`archives`] | archives of templates: checked before anything of them is used | model |
 //! | [`mail`] | letters by SMTP | model |
 //! | `engines` | where servers run | model, wire |
+//! | [`identity`] | signing in with an account from elsewhere: OpenID Connect, GitHub, Discord | model |
 //! | [`node`] | the agent: Docker, console, doors, layers, backups | model, wire, trust, archives |
-//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives, mail |
+//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives, mail, identity |
 //! | `http` | pages, JSON API, sessions, guards | model, wire, trust, domain |
 //! | `workers` | what happens by itself | model, domain |
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
@@ -29,6 +30,8 @@ pub mod domain;
 pub mod engines;
 #[cfg(feature = "panel")]
 pub mod http;
+#[cfg(feature = "panel")]
+pub mod identity;
 #[cfg(feature = "panel")]
 pub mod mail;
 pub mod model;

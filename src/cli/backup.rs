@@ -184,6 +184,7 @@ fn secrets_of(settings: &Settings) -> anyhow::Result<Vec<(FilePart, Vec<u8>)>> {
     let dir = &settings.data.dir;
     let expected = |name: &str| match name {
         secrets::WEBHOOK => settings.web.webhook_secret.is_none(),
+        secrets::KEY => settings.web.secret_key.is_none(),
         secrets::OBJECTS => matches!(settings.objects, Objects::Folder(_)),
         name => settings.link.listen.is_some() && name.starts_with(trust::FOLDER),
     };

@@ -16,6 +16,7 @@ use crate::domain::{Ctx, Outside, Policy, games, nodes, users};
 use crate::engines::docker::{DockerEngine, QUEUE};
 use crate::http::link::LinkSettings;
 use crate::http::{self, Machines, Telemetry, WebSettings};
+use crate::identity::Providers;
 use crate::model::idleness::Rules;
 use crate::model::ids::NodeId;
 use crate::model::secrets::Secret;
@@ -43,7 +44,7 @@ pub fn run(settings: Settings) -> anyhow::Result<()> {
     runtime.block_on(serve(settings))
 }
 
-fn policy(settings: &Settings, webhook_secret: Secret) -> Policy {
+fn policy(settings: &Settings, webhook_secret: Secret, secret_key: Secret) -> Policy {
     Policy {
         signup_credits: settings.credits.signup,
         demo_top_up: settings.credits.demo_top_up,
@@ -58,6 +59,8 @@ fn policy(settings: &Settings, webhook_secret: Secret) -> Policy {
         servers_max: settings.web.servers_max,
         overcommit: settings.node.overcommit,
         webhook_secret,
+        secret_key,
+        base_url: settings.web.backend_url.clone(),
         ..Policy::default()
     }
 }
@@ -91,9 +94,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let engine = Arc::new(DockerEngine::default());
     let webhook_secret =
         secrets::kept(dir, secrets::WEBHOOK, settings.web.webhook_secret.as_ref()).context("the webhook secret cannot be kept")?;
+    let secret_key = secrets::kept(dir, secrets::KEY, settings.web.secret_key.as_ref()).context("the secret key cannot be kept")?;
     let (objects, object_routes) = objects(&settings, clock.clone()).await?;
     let mail = settings.mail.mailer().context("SMTP_URL or MAIL_FROM cannot be used")?;
-    let ctx = Ctx::new(db, clock.clone(), Outside { objects, engine: engine.clone(), mail }, policy(&settings, webhook_secret));
+    let providers =
+        Providers::new(settings.providers.clone(), &settings.web.backend_url).context("signing in from elsewhere cannot be set up")?;
+    let outside = Outside { objects, engine: engine.clone(), mail, providers };
+    let ctx = Ctx::new(db, clock.clone(), outside, policy(&settings, webhook_secret, secret_key));
     let ctx = ctx.await.context("the panel cannot start")?;
     let mut runner = Runner::default();
     let local = NodeId::local();

@@ -11,8 +11,11 @@ use super::logs::LogHub;
 use super::nodes::{LastBeat, LastReport};
 use super::passwords::Hasher;
 use super::recent::Recent;
+use super::seals::Seals;
+use super::second_factor::RelyingParty;
 use super::servers::Looks;
 use crate::engines::Engine;
+use crate::identity::Providers;
 use crate::mail::Mailer;
 use crate::model::idleness::Rules;
 use crate::model::ids::{NodeId, PanelId, ServerId, UserId};
@@ -52,6 +55,10 @@ pub struct Policy {
     pub archive_bytes_max: u64,
     /// The keys of sidecars that reach the panel itself are derived from it.
     pub webhook_secret: Secret,
+    /// What the panel seals and signs for itself is sealed and signed with keys derived from it.
+    pub secret_key: Secret,
+    /// Where people reach the panel, such as `https://roost.example.org`.
+    pub base_url: String,
 }
 
 /// What holds where an operator has set nothing; the secret is random, so that nobody knows it.
@@ -70,6 +77,8 @@ impl Default for Policy {
             token_days_max: TOKEN_DAYS_MAX,
             archive_bytes_max: 8 << 30,
             webhook_secret: Secret::new(Ctx::random::<32>()),
+            secret_key: Secret::new(Ctx::random::<32>()),
+            base_url: "http://localhost:8000".to_owned(),
         }
     }
 }
@@ -111,6 +120,8 @@ pub struct Outside {
     pub engine: Arc<dyn Engine>,
     /// The way to the mail server, where one is set.
     pub mail: Option<Mailer>,
+    /// Where people may sign in with an account from elsewhere.
+    pub providers: Providers,
 }
 
 /// Everything that the domain needs.
@@ -125,6 +136,12 @@ pub struct Ctx {
     pub engine: Arc<dyn Engine>,
     /// The way to the mail server, where one is set.
     pub mail: Option<Mailer>,
+    /// Where people may sign in with an account from elsewhere.
+    pub providers: Providers,
+    /// Seals and signs what is for this panel alone.
+    pub seals: Seals,
+    /// Who this panel is towards passkeys.
+    pub relying_party: RelyingParty,
     /// What the operator set.
     pub policy: Policy,
     /// This panel's id.
@@ -162,7 +179,7 @@ pub struct Ctx {
 impl Ctx {
     /// Puts it together; the catalogue is loaded from the database.
     pub async fn new(db: Db, clock: Arc<dyn Clock>, outside: Outside, policy: Policy) -> Result<Arc<Ctx>, crate::store::StoreError> {
-        let Outside { objects, engine, mail } = outside;
+        let Outside { objects, engine, mail, providers } = outside;
         let panel = super::nodes::panel_id(&db).await?;
         let catalogue = Catalogue::load(&db).await?;
         Ok(Arc::new(Ctx {
@@ -171,6 +188,9 @@ impl Ctx {
             objects,
             engine,
             mail,
+            providers,
+            seals: Seals::new(policy.secret_key.clone()),
+            relying_party: RelyingParty::at(&policy.base_url),
             policy,
             panel,
             catalogue: RwLock::new(Arc::new(catalogue)),

@@ -12,6 +12,16 @@ use super::Refusal;
 const LOGINS_OF_ADDRESS: u32 = 20;
 /// Logins that may be tried on one account in a minute, from wherever.
 const LOGINS_OF_ACCOUNT: u32 = 10;
+/// Flows to providers and answers of passkeys that one address may begin or end in a minute.
+const SIGN_INS: u32 = 40;
+/// Codes of a second factor that may be tried on one account at once; one more comes back every minute.
+const CODES_OF_ACCOUNT: u32 = 10;
+/// Codes that one address may try in a minute.
+const CODES_OF_ADDRESS: u32 = 20;
+/// Letters with a link that may be asked for to one address in an hour.
+const LETTERS_TO_ADDRESS: u32 = 4;
+/// Letters with a link that one address of the network may ask for in an hour.
+const LETTERS_FROM_ADDRESS: u32 = 20;
 /// Accounts that one address may make in an hour.
 const REGISTRATIONS: u32 = 10;
 /// Machines that one address may try to let join in a minute.
@@ -27,18 +37,29 @@ const KEYS_MAX: usize = 100_000;
 pub struct Limits {
     login_address: DefaultKeyedRateLimiter<String>,
     login_account: DefaultKeyedRateLimiter<String>,
+    sign_in: DefaultKeyedRateLimiter<String>,
+    code_account: DefaultKeyedRateLimiter<String>,
+    code_address: DefaultKeyedRateLimiter<String>,
+    letter_to: DefaultKeyedRateLimiter<String>,
+    letter_from: DefaultKeyedRateLimiter<String>,
     register: DefaultKeyedRateLimiter<String>,
     join: DefaultKeyedRateLimiter<String>,
     console: DefaultKeyedRateLimiter<String>,
     invite: DefaultKeyedRateLimiter<String>,
 }
 
+fn per_minute(number: u32) -> DefaultKeyedRateLimiter<String> {
+    RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)))
+}
+
 fn per_hour(number: u32) -> DefaultKeyedRateLimiter<String> {
     RateLimiter::keyed(Quota::per_hour(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)))
 }
 
-fn per_minute(number: u32) -> DefaultKeyedRateLimiter<String> {
-    RateLimiter::keyed(Quota::per_minute(NonZeroU32::new(number).unwrap_or(NonZeroU32::MIN)))
+/// So many at once, then one a minute.
+fn slowly(burst: u32) -> DefaultKeyedRateLimiter<String> {
+    let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+    RateLimiter::keyed(Quota::per_minute(NonZeroU32::MIN).allow_burst(burst))
 }
 
 impl Default for Limits {
@@ -46,6 +67,11 @@ impl Default for Limits {
         Limits {
             login_address: per_minute(LOGINS_OF_ADDRESS),
             login_account: per_minute(LOGINS_OF_ACCOUNT),
+            sign_in: per_minute(SIGN_INS),
+            code_account: slowly(CODES_OF_ACCOUNT),
+            code_address: per_minute(CODES_OF_ADDRESS),
+            letter_to: per_hour(LETTERS_TO_ADDRESS),
+            letter_from: per_hour(LETTERS_FROM_ADDRESS),
             register: per_hour(REGISTRATIONS),
             join: per_minute(JOINS),
             console: per_minute(CONSOLE_LINES),
@@ -80,6 +106,23 @@ impl Limits {
     pub fn login(&self, address: IpAddr, email: &str) -> Result<(), Refusal> {
         check(&self.login_address, &network(address))?;
         check(&self.login_account, &email.to_lowercase())
+    }
+
+    /// One more step on the way to a provider or a passkey, and back, from here.
+    pub fn sign_in(&self, address: IpAddr) -> Result<(), Refusal> {
+        check(&self.sign_in, &network(address))
+    }
+
+    /// One more code of a second factor from here, on this account.
+    pub fn code(&self, address: IpAddr, account: &str) -> Result<(), Refusal> {
+        check(&self.code_address, &network(address))?;
+        check(&self.code_account, &account.to_owned())
+    }
+
+    /// One more letter with a link, asked for from here, to this address.
+    pub fn letter(&self, address: IpAddr, email: &str) -> Result<(), Refusal> {
+        check(&self.letter_from, &network(address))?;
+        check(&self.letter_to, &email.to_lowercase())
     }
 
     /// One more account from here.

@@ -33,7 +33,11 @@ pub async fn tick(ctx: &Ctx) -> Result<u64, Refusal> {
             continue;
         }
         let key = posted.mail.key.as_str();
-        match mailer.send(&posted.mail).await {
+        let Some(mail) = super::sign_in::written(ctx, &posted.mail).await? else {
+            mails::failed(&ctx.db, key, "its link has ended before it went", None).await?;
+            continue;
+        };
+        match mailer.send(&mail).await {
             Ok(()) => {
                 mails::sent(&ctx.db, key, ctx.clock.now()).await?;
                 went += 1;

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::actor::SESSION;
-use super::{Actor, Change, Ctx, Fields, Refusal, digest};
+use super::{Actor, Change, Ctx, Fields, Refusal, digest, sign_in};
 use crate::model::accounts::{Email, Password};
 use crate::model::ids::UserId;
 use crate::model::ledger::{Entry, EntryKind};
@@ -11,7 +11,7 @@ use crate::model::money::Credits;
 use crate::model::time::Millis;
 use crate::model::tokens::Scopes;
 use crate::model::users::{Role, User};
-use crate::store::{StoreError, ledger, panel, tokens, users};
+use crate::store::{StoreError, Tx, ledger, panel, tokens, users};
 
 /// Name under which the hash of the setup link's secret is kept while there is no admin.
 const SETUP: &str = "setup";
@@ -45,17 +45,6 @@ pub async fn register(ctx: &Ctx, email: &str, password: &str, setup: Option<&str
     }
     ctx.limits.register(from)?;
     let password_hash = ctx.hasher.hash(password).await;
-    let now = ctx.clock.now();
-    let user = User {
-        id: UserId::from_random(&Ctx::random::<16>()),
-        email: email.as_str().to_owned(),
-        role: if setup.is_some() { Role::Admin } else { Role::Player },
-        balance: Credits::ZERO,
-        created_at: now,
-        sessions_from: now,
-        email_verified_at: None,
-        suspended: None,
-    };
     let tx = ctx.db.begin().await?;
     if let Some(secret) = setup
         && !panel::take(&tx, SETUP, &digest(secret)).await?
@@ -64,8 +53,41 @@ pub async fn register(ctx: &Ctx, email: &str, password: &str, setup: Option<&str
             .add("setup", "This setup link has been used or replaced. Start the panel again: it prints a new one while there is no admin.");
         return Err(Refusal::Invalid(fields));
     }
-    match users::insert(&tx, &user, &password_hash).await {
+    let new = New { email: &email, password_hash: &password_hash, first_admin: setup.is_some(), verified_at: None };
+    let user = add(ctx, &tx, new).await?;
+    sign_in::post_verification(ctx, &tx, &user).await?;
+    tx.commit().await?;
+    Ok(user)
+}
+
+/// What an account begins with.
+pub(super) struct New<'a> {
+    /// Its address.
+    pub email: &'a Email,
+    /// Empty: it has no password.
+    pub password_hash: &'a str,
+    /// It came by the setup link.
+    pub first_admin: bool,
+    /// Somebody who is believed has seen that the address is theirs.
+    pub verified_at: Option<Millis>,
+}
+
+/// Writes a new account down, with the credits that new ones get.
+pub(super) async fn add(ctx: &Ctx, tx: &Tx, new: New<'_>) -> Result<User, Refusal> {
+    let now = ctx.clock.now();
+    let user = User {
+        id: UserId::from_random(&Ctx::random::<16>()),
+        email: new.email.as_str().to_owned(),
+        role: if new.first_admin { Role::Admin } else { Role::Player },
+        balance: Credits::ZERO,
+        created_at: now,
+        sessions_from: now,
+        email_verified_at: new.verified_at,
+        suspended: None,
+    };
+    match users::insert(tx, &user, new.password_hash).await {
         Err(StoreError::Exists(_)) => {
+            let mut fields = Fields::default();
             fields.add("email", "There is an account with this address. Log in instead.");
             return Err(Refusal::Invalid(fields));
         }
@@ -81,9 +103,8 @@ pub async fn register(ctx: &Ctx, email: &str, password: &str, setup: Option<&str
         note: String::new(),
     };
     if gift.amount > Credits::ZERO {
-        ledger::post(&tx, &user.id, &gift).await?;
+        ledger::post(tx, &user.id, &gift).await?;
     }
-    tx.commit().await?;
     Ok(User { balance: gift.amount, ..user })
 }
 
@@ -144,6 +165,7 @@ pub async fn change_password(ctx: &Ctx, actor: &Actor, current: &str, password: 
     let tx = ctx.db.begin().await?;
     users::set_password(&tx, &actor.user.id, &hash, ctx.clock.now()).await?;
     tokens::revoke_all(&tx, &actor.user.id).await?;
+    sign_in::post_letter(ctx, &tx, &actor.user, &sign_in::Told::NewPassword).await?;
     tx.commit().await?;
     ctx.tell(Change::Rights(actor.user.id.clone()));
     Ok(())

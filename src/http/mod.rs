@@ -17,6 +17,7 @@ pub mod pages;
 mod problem;
 mod routes;
 mod sessions;
+mod steps;
 mod telemetry;
 mod typed;
 mod who;

@@ -48,6 +48,14 @@ said! {
     Deleting: "deleting" => "It is being deleted.";
     LineSent: "sent" => "The line was sent to the game.";
     PasswordChanged: "password" => "The password is changed. Other devices and all tokens are logged out.";
+    PasswordSet: "password-set" => "Your account has a password now. Other devices are logged out.";
+    EmailVerified: "verified" => "Your address is verified.";
+    LetterSent: "letter" => "A letter with a link is on its way.";
+    Linked: "linked" => "Linked. It opens your account from now on.";
+    Unlinked: "unlinked" => "Unlinked. Other devices are logged out.";
+    AppAdded: "app" => "From now on each log-in asks for a code of your app as well. Other devices are logged out.";
+    AppRemoved: "app-removed" => "The app is removed.";
+    PasskeyRemoved: "passkey-removed" => "The passkey is removed. Other devices are logged out.";
     TokenRevoked: "revoked" => "The token is revoked.";
     CreditsAdded: "added" => "The credits are added.";
     CreditsGranted: "granted" => "The credits are granted.";

@@ -16,6 +16,7 @@ use tower_sessions::session_store::{self, SessionStore};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 
 use super::problem::Problem;
+use super::steps;
 use crate::domain::{Ctx, sessions};
 use crate::model::ids::UserId;
 use crate::model::time::{DAY, Millis};
@@ -63,7 +64,7 @@ pub(super) fn layer(ctx: &Arc<Ctx>, secure: bool) -> SessionManagerLayer<Store> 
         .with_expiry(Expiry::OnInactivity(Duration::days(IDLE_DAYS)))
 }
 
-fn failed(error: &Error) -> Problem {
+pub(super) fn failed(error: &Error) -> Problem {
     match error {
         Error::Store(session_store::Error::Backend(_)) => Problem::busy(format!("the session store: {error}")),
         Error::Store(session_store::Error::Encode(_) | session_store::Error::Decode(_)) | Error::SerdeJson(_) => {
@@ -75,6 +76,7 @@ fn failed(error: &Error) -> Problem {
 /// Begins a session for an account, under a new id.
 pub(super) async fn begin(ctx: &Ctx, session: &Session, user: &User) -> Result<(), Problem> {
     let now = ctx.clock.now();
+    steps::forget(session).await?;
     session.cycle_id().await.map_err(|error| failed(&error))?;
     session.insert(WHO, Held { user: user.id.clone(), since: now, renewed: now }).await.map_err(|error| failed(&error))
 }

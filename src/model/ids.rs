@@ -94,6 +94,10 @@ ids! {
     TokenId;
     /// An invitation to somebody's server.
     InvitationId;
+    /// A link that verifies an address or chooses a new password.
+    LinkId;
+    /// A passkey.
+    PasskeyId;
     /// A token by which a machine joins.
     NodeTokenId;
     /// A template: what its versions have in common.

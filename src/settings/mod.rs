@@ -3,6 +3,7 @@
 //! The names are the same in both places, upper case in the environment and lower case in the file; the environment wins.
 //! A key that nobody knows, or a value that cannot be, stops the start and is named.
 
+mod identity;
 pub mod link;
 mod mail;
 mod objects;
@@ -20,6 +21,7 @@ use figment::value::Value;
 pub use mail::Mail;
 pub use objects::Objects;
 
+use crate::identity::Setup;
 use crate::model::money::Credits;
 use crate::model::placing::Overcommit;
 use crate::model::secrets::Secret;
@@ -46,6 +48,8 @@ pub struct Settings {
     pub credits: Money,
     /// Letters.
     pub mail: Mail,
+    /// Where people may sign in with an account from elsewhere.
+    pub providers: Vec<Setup>,
     /// Sleeping and reconciling.
     pub life: Life,
     /// What the program says of itself.
@@ -73,6 +77,8 @@ pub struct Web {
     pub servers_max: u32,
     /// `WEBHOOK_SECRET`: sidecars that reach the panel itself sign with keys derived from it; none: made and kept.
     pub webhook_secret: Option<Secret>,
+    /// `SECRET_KEY`: what the panel seals and signs for itself depends on it; none: made and kept.
+    pub secret_key: Option<Secret>,
 }
 
 /// Where things are kept.
@@ -258,6 +264,7 @@ impl Settings {
             link: link::Link::read(&mut reader, &web)?,
             credits: Money::read(&mut reader)?,
             mail: Mail::read(&mut reader, &web)?,
+            providers: identity::read(&mut reader)?,
             life: Life::read(&mut reader)?,
             log: Log::read(&mut reader)?,
             objects: Objects::read(&mut reader, &data.dir)?,
@@ -302,6 +309,7 @@ impl Web {
             open_registration: reader.yes("OPEN_REGISTRATION", true)?,
             servers_max: reader.number("SERVERS_MAX", "50", (1, 10_000))?,
             webhook_secret: reader.secret("WEBHOOK_SECRET")?,
+            secret_key: reader.secret("SECRET_KEY")?,
             backend_url,
         })
     }

@@ -11,8 +11,10 @@ use crate::model::secrets::Secret;
 pub const WEBHOOK: &str = "webhook_secret";
 /// Signs addresses of objects in a folder.
 pub const OBJECTS: &str = "objects_secret";
+/// Seals and signs what the panel keeps for itself alone: secrets of apps, links, recovery codes.
+pub const KEY: &str = "secret_key";
 /// Every name under which a secret is kept.
-pub const NAMES: [&str; 2] = [WEBHOOK, OBJECTS];
+pub const NAMES: [&str; 3] = [WEBHOOK, OBJECTS, KEY];
 
 /// Bytes of a secret that is made here.
 const BYTES: usize = 32;

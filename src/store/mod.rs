@@ -3,8 +3,10 @@
 //! One statement serves both databases. Whatever must happen together happens in one [`Tx`], which is short, never waits
 //! for a network, and rolls back when it is dropped.
 
+pub mod account_links;
 pub mod audit;
 pub mod backups;
+pub mod challenges;
 pub mod commands;
 mod db;
 pub mod dump;
@@ -12,6 +14,7 @@ pub mod events;
 pub mod figures;
 pub mod games;
 pub mod idempotency;
+pub mod identities;
 pub mod ledger;
 pub mod mails;
 pub mod node_samples;
@@ -19,8 +22,10 @@ pub mod node_tokens;
 pub mod nodes;
 pub mod nonces;
 pub mod panel;
+pub mod passkeys;
 pub mod placements;
 pub mod ports;
+pub mod recovery_codes;
 pub mod reports;
 pub mod restores;
 pub mod samples;
@@ -29,8 +34,10 @@ pub mod server_lists;
 pub mod servers;
 pub mod sessions;
 pub mod shares;
+pub mod sign_in_flows;
 pub mod templates;
 pub mod tokens;
+pub mod totp;
 pub mod usage;
 pub mod users;
 

@@ -203,6 +203,17 @@ pub async fn end_sessions(db: &Db, id: &UserId, sessions_from: Millis) -> Result
     db.run(&update).await.map(drop)
 }
 
+/// Notes that letters to its address reach the account, unless that is known already.
+pub async fn verify_email(db: &Db, id: &UserId, now: Millis) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(Users::Table)
+        .value(Users::EmailVerifiedAt, now.0)
+        .and_where(Expr::col(Users::Id).eq(id.as_str()))
+        .and_where(Expr::col(Users::EmailVerifiedAt).is_null())
+        .to_owned();
+    db.run(&update).await.map(drop)
+}
+
 /// Moves the balance. Only [`super::ledger`] calls this, beside the entry that explains it.
 pub(super) async fn add_to_balance(db: &Db, id: &str, amount: Credits) -> Result<(), StoreError> {
     let update = Query::update()

@@ -25,7 +25,7 @@ use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use tokio_util::sync::CancellationToken;
 
-use crate::world::{World, on_both_with};
+use crate::world::{Abroad, World, on_both_abroad, on_both_with};
 
 /// Everybody's password.
 pub const PASSWORD: &str = "correct horse battery";
@@ -133,6 +133,11 @@ pub async fn on_site_with<F: Future<Output = ()>>(test: &str, policy: Policy, bo
     on_both_with(test, policy, |world| async { body(App::start(world).await).await }).await;
 }
 
+/// The same, with providers and a mail server.
+pub async fn on_site_abroad<F: Future<Output = ()>>(test: &str, policy: Policy, abroad: Abroad, body: impl Fn(App) -> F) {
+    on_both_abroad(test, policy, abroad, |world| async { body(App::start(world).await).await }).await;
+}
+
 /// What came back.
 #[derive(Debug)]
 pub struct Answer {
@@ -188,6 +193,11 @@ impl Browser {
     pub async fn post(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
         let request = self.client.post(format!("{}{path}", self.url)).header("origin", &self.url).form(fields);
         Answer::of(request.send().await.expect("answered")).await
+    }
+
+    /// Follows a link of a page of this site.
+    pub async fn follow(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, &[("sec-fetch-site", "same-origin"), ("accept", "text/html")], "").await
     }
 
     /// Sends anything.

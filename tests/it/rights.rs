@@ -49,6 +49,22 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/auth/login", [O; 6]),
     ("GET", "/auth/register", [O; 6]),
     ("POST", "/auth/register", [O; 6]),
+    ("GET", "/auth/forgot", [O; 6]),
+    ("POST", "/auth/forgot", [O; 6]),
+    ("GET", "/auth/reset", [O; 6]),
+    ("POST", "/auth/reset", [O; 6]),
+    ("GET", "/auth/verify", [L, O, O, O, O, O]),
+    ("POST", "/auth/verify", [L, O, O, O, O, O]),
+    // For whoever has taken the first step or comes from a provider; nobody here has.
+    ("GET", "/auth/second", [L; 6]),
+    ("POST", "/auth/second", [L; 6]),
+    ("GET", "/auth/newcomer", [L; 6]),
+    ("POST", "/auth/newcomer", [L; 6]),
+    ("POST", "/auth/passkey/begin", [O; 6]),
+    ("POST", "/auth/passkey", [O; 6]),
+    // No provider is set up.
+    ("GET", "/auth/{provider}", [N; 6]),
+    ("GET", "/auth/{provider}/callback", [N; 6]),
     ("GET", "/dashboard", [L, O, O, O, O, O]),
     ("GET", "/dashboard/live", [U, O, O, O, O, O]),
     ("GET", "/servers/create", [L, O, O, O, O, O]),
@@ -96,6 +112,23 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/billing/grant", [L, F, F, F, F, O]),
     ("GET", "/account", [L, O, O, O, O, O]),
     ("POST", "/account/password", [L, O, O, O, O, O]),
+    ("POST", "/account/verify", [L, O, O, O, O, O]),
+    ("GET", "/account/confirm", [L, O, O, O, O, O]),
+    ("POST", "/account/confirm", [L, O, O, O, O, O]),
+    ("POST", "/account/confirm/{provider}", [L, N, N, N, N, N]),
+    // Each of these asks for the password first, and leads to whoever asks alone.
+    ("GET", "/account/security", [L, O, O, O, O, O]),
+    ("POST", "/account/security/password", [L, O, O, O, O, O]),
+    ("POST", "/account/providers/{provider}/link", [L, O, O, O, O, O]),
+    ("POST", "/account/providers/{provider}/unlink", [L, O, O, O, O, O]),
+    ("POST", "/account/app", [L, O, O, O, O, O]),
+    ("GET", "/account/app", [L, O, O, O, O, O]),
+    ("POST", "/account/app/confirm", [L, O, O, O, O, O]),
+    ("POST", "/account/app/remove", [L, O, O, O, O, O]),
+    ("POST", "/account/codes", [L, O, O, O, O, O]),
+    ("POST", "/account/passkeys/begin", [L, O, O, O, O, O]),
+    ("POST", "/account/passkeys", [L, O, O, O, O, O]),
+    ("POST", "/account/passkeys/{id}/remove", [L, O, O, O, O, O]),
     ("POST", "/account/tokens", [L, O, O, O, O, O]),
     ("POST", "/account/tokens/{id}/revoke", [L, N, O, N, N, N]),
     ("GET", "/admin", [L, N, N, O, O, O]),
@@ -342,7 +375,7 @@ async fn concrete(app: &App, path: &str, owner: &Actor, admin: &Actor) -> String
     } else {
         String::new()
     };
-    let path = path.replace("{guest}", &guest).replace("{invitation}", &invitation);
+    let path = path.replace("{provider}", "club").replace("{guest}", &guest).replace("{invitation}", &invitation);
     path.replace("{backup}", &backup).replace("{id}", &id).replace("{version}", "1").replace("{*path}", "roost.css")
 }
 

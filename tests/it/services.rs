@@ -109,6 +109,16 @@ pub fn browser(test: &str) -> Option<Browser> {
     setting("ROOST_TEST_BROWSER").map(|driver| Browser { driver: driver.into() }).or_else(|| leave_out(test, "a browser"))
 }
 
+/// The program of an OpenID provider to start, or the test is left out.
+pub fn oidc(test: &str) -> Option<PathBuf> {
+    setting("ROOST_TEST_OIDC").map(PathBuf::from).or_else(|| leave_out(test, "an OpenID provider"))
+}
+
+/// The program of a mail server to start, or the test is left out.
+pub fn smtp(test: &str) -> Option<PathBuf> {
+    setting("ROOST_TEST_SMTP").map(PathBuf::from).or_else(|| leave_out(test, "a mail server"))
+}
+
 /// Images of real games, or the test is left out.
 pub fn games(test: &str) -> Option<Games> {
     let games = Games { bzflag: "roost-test/bzflag:1", openarena: "roost-test/openarena:1", freeciv: "roost-test/freeciv:1" };

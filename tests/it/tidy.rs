@@ -25,12 +25,16 @@ const BANNED: [&str; 7] = [
     concat!("/wo", "rk/"),
 ];
 /// Libraries that one room hides from all others.
-const HIDDEN: [(&str, &str); 5] = [
+const HIDDEN: [(&str, &str); 9] = [
+    ("chacha20poly1305", "src/domain/seals"),
     ("bollard", "src/node/docker"),
     ("lettre", "src/mail"),
+    ("openidconnect", "src/identity"),
     ("sqlx", "src/store"),
     ("sea_query", "src/store"),
     ("sea_query_sqlx", "src/store"),
+    ("totp_rs", "src/domain/second_factor"),
+    ("webauthn_rs", "src/domain/second_factor"),
 ];
 
 fn root() -> PathBuf {

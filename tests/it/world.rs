@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use futures_util::StreamExt;
 use roost::domain::{Actor, Ctx, Outside, Policy, backups, games, nodes, servers, users};
 use roost::engines::fake::FakeEngine;
+use roost::identity::{Providers, Setup};
+use roost::mail::Mailer;
 use roost::model::backups::Archived;
 use roost::model::ids::{NodeId, ServerId};
 use roost::model::nodes::{Load, Profile, Specs};
@@ -58,7 +60,17 @@ pub struct World {
     /// Nodes beside that of the panel itself.
     pub others: BTreeMap<NodeId, FakeNode>,
     pub url: String,
+    abroad: Abroad,
     objects: Arc<Objects>,
+}
+
+/// What a panel of a test reaches outside; nothing by itself.
+#[derive(Debug, Clone, Default)]
+pub struct Abroad {
+    /// Providers to sign in with.
+    pub setups: Vec<Setup>,
+    /// The mail server.
+    pub smtp: Option<String>,
 }
 
 /// The object store, which outlives the panel's process.
@@ -82,19 +94,27 @@ pub fn seeds() -> Vec<(String, String)> {
 impl World {
     /// Opens a panel on this database.
     pub async fn open(url: &str, clock: Arc<TestClock>, policy: Policy) -> World {
-        let folder = folder();
-        let store = FolderStore::open(folder.path(), "http://127.0.0.1:9", b"a test", clock.clone()).await.expect("a folder of objects");
-        World::over(url, clock, policy, Arc::new(Objects { store: Arc::new(store), _folder: folder })).await
+        World::open_abroad(url, clock, policy, Abroad::default()).await
     }
 
-    async fn over(url: &str, clock: Arc<TestClock>, policy: Policy, objects: Arc<Objects>) -> World {
+    /// The same, with providers and a mail server.
+    pub async fn open_abroad(url: &str, clock: Arc<TestClock>, policy: Policy, abroad: Abroad) -> World {
+        let folder = folder();
+        let store = FolderStore::open(folder.path(), "http://127.0.0.1:9", b"a test", clock.clone()).await.expect("a folder of objects");
+        World::over(url, clock, policy, abroad, Arc::new(Objects { store: Arc::new(store), _folder: folder })).await
+    }
+
+    async fn over(url: &str, clock: Arc<TestClock>, policy: Policy, abroad: Abroad, objects: Arc<Objects>) -> World {
+        crate::services::ring();
         let db = Db::open(url).await.expect("the database opens");
         games::seed(&db, seeds()).await.expect("the catalogue reads");
         let engine = Arc::new(FakeEngine::default());
-        let outside = Outside { objects: objects.store.clone(), engine: engine.clone(), mail: None };
+        let mail = abroad.smtp.as_deref().map(|url| Mailer::new(url, "Roost <roost@example.org>").expect("a mail server"));
+        let providers = Providers::new(abroad.setups.clone(), &policy.base_url).expect("providers");
+        let outside = Outside { objects: objects.store.clone(), engine: engine.clone(), mail, providers };
         let ctx = Ctx::new(db, clock.clone(), outside, policy).await.expect("the panel starts");
         nodes::introduce(&ctx, &NodeId::local(), "play.example.org").await.expect("the node is known");
-        let world = World { ctx, clock, engine, node: FakeNode::default(), others: BTreeMap::new(), url: url.to_owned(), objects };
+        let world = World { ctx, clock, engine, node: FakeNode::default(), others: BTreeMap::new(), url: url.to_owned(), abroad, objects };
         world.tell(FromNode::RegisterNode { version: VERSION, specs: specs(), profile: Profile::default() }).await;
         world.be_online().await;
         world
@@ -105,7 +125,7 @@ impl World {
         self.ctx.db.close().await;
         let (node, others) = (std::mem::take(&mut self.node), std::mem::take(&mut self.others));
         let policy = self.ctx.policy.clone();
-        *self = World::over(&self.url, self.clock.clone(), policy, self.objects.clone()).await;
+        *self = World::over(&self.url, self.clock.clone(), policy, self.abroad.clone(), self.objects.clone()).await;
         (self.node, self.others) = (node, others);
         nodes::greet(&self.ctx, &NodeId::local()).await.expect("greeted");
     }
@@ -311,13 +331,18 @@ pub async fn on_both<F: Future<Output = ()>>(test: &str, body: impl Fn(World) ->
 
 /// The same under another policy.
 pub async fn on_both_with<F: Future<Output = ()>>(test: &str, policy: Policy, body: impl Fn(World) -> F) {
+    on_both_abroad(test, policy, Abroad::default(), body).await;
+}
+
+/// The same, with providers and a mail server.
+pub async fn on_both_abroad<F: Future<Output = ()>>(test: &str, policy: Policy, abroad: Abroad, body: impl Fn(World) -> F) {
     let folder = folder();
     let clock = || Arc::new(TestClock::default());
     let url = format!("sqlite://{}/roost.db", folder.path().display());
-    body(World::open(&url, clock(), policy.clone()).await).await;
+    body(World::open_abroad(&url, clock(), policy.clone(), abroad.clone()).await).await;
     if let Some(server) = crate::services::postgres(test) {
         let database = Database::make(&server).await;
-        let world = World::open(&database.url, clock(), policy).await;
+        let world = World::open_abroad(&database.url, clock(), policy, abroad).await;
         let ctx = world.ctx.clone();
         body(world).await;
         ctx.db.close().await;

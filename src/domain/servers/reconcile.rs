@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::spec::{current_spec, is_current};
 use super::{Cause, placing, update};
-use crate::domain::{Ctx, Refusal, audit, mails, nodes, templates};
+use crate::domain::{Ctx, Refusal, audit, mails, nodes, sign_in, templates};
 use crate::model::ids::NodeId;
 use crate::model::life::{Next, next};
 use crate::model::money::Credits;
@@ -119,6 +119,7 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), Refusal> {
     mails::sweep(ctx).await?;
     audit::sweep(ctx).await?;
     shares::sweep(&ctx.db, now).await?;
+    sign_in::sweep(ctx).await?;
     templates::sweep(ctx).await?;
     placements::sweep(&ctx.db, now - placing::KEPT).await?;
     Ok(())

@@ -33,6 +33,18 @@ pub(in crate::http) struct Credentials {
     pub password: String,
 }
 
+/// What a login takes.
+#[derive(Deserialize, ToSchema)]
+#[allow(dead_code, reason = "describes a body; it is read field by field, so that each wrong value gets its message")]
+pub(in crate::http) struct Proofs {
+    /// E-mail address.
+    pub email: String,
+    /// Its password.
+    pub password: String,
+    /// Of an app, or a recovery code: asked for where the account has a second factor.
+    pub code: Option<String>,
+}
+
 /// An account.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct UserShape {

@@ -39,10 +39,14 @@ fn object(route: &str, path: &str) -> String {
     if object.len() <= OBJECT_MAX && object.bytes().all(|byte| byte.is_ascii_graphic()) { object } else { String::new() }
 }
 
+/// Reads by its method, and signs somebody in all the same.
+const ARRIVAL: &str = "/auth/{provider}/callback";
+
 /// Keeps the line.
 pub(in crate::http) async fn keep(State(web): State<Web>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
     let route = request.extensions().get::<MatchedPath>().map(|path| path.as_str().to_owned());
+    let reads = reads && route.as_deref() != Some(ARRIVAL);
     let (false, Some(route)) = (reads, route) else { return next.run(request).await };
     let (mut parts, body) = request.into_parts();
     let Ok(From(from)) = From::from_request_parts(&mut parts, &web).await;

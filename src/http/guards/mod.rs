@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use super::Web;
 use super::problem::Problem;
 use super::routes::templates::is_upload;
+pub(super) use origin::led_from_here;
 
 /// Longest time that a handler may take.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -37,6 +37,16 @@ pub(super) fn check(request: &Request, host: Option<&str>, settings: &WebSetting
     if from_here(headers, host, settings) { Ok(()) } else { Err(ELSEWHERE) }
 }
 
+/// Did a page of this site lead to this address, or the visitor's own hand? Asked where even looking changes something.
+pub(in crate::http) fn led_from_here(headers: &HeaderMap, settings: &WebSettings) -> bool {
+    let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
+    match (said("sec-fetch-site"), said("referer")) {
+        (Some(site), _) => matches!(site, "same-origin" | "none"),
+        (None, Some(referer)) => same(referer, said("host"), settings),
+        (None, None) => false,
+    }
+}
+
 fn from_here(headers: &HeaderMap, host: Option<&str>, settings: &WebSettings) -> bool {
     let said = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("null"));
     if said("sec-fetch-site").is_some_and(|site| site != "same-origin") {

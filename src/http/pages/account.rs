@@ -1,4 +1,4 @@
-//! The account: password, sessions, API tokens.
+//! The account: address, password, how people get in, API tokens.
 
 use askama::Template;
 use askama_web::WebTemplate;
@@ -21,14 +21,38 @@ pub struct AccountPage {
     pub role: &'static str,
     /// When it was made.
     pub since: Moment,
-    /// Posted to `/account/password`.
-    pub password: PasswordForm,
+    /// Whether letters to that address are known to reach it.
+    pub verified: Verified,
+    /// Posted to `/account/password`; none: the account has no password.
+    pub password: Option<PasswordForm>,
+    /// How people get in, in a few words each.
+    pub security: Vec<Line>,
     /// A token that was just made; never shown again.
     pub new_token: Option<String>,
     /// Newest first.
     pub tokens: Vec<TokenRow>,
     /// Posted to `/account/tokens`.
     pub token_form: TokenForm,
+}
+
+/// What is known of an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verified {
+    /// Letters to it reach the account's owner.
+    Yes,
+    /// Not yet; a letter can be asked for.
+    Ask,
+    /// Not, and this panel sends no letters.
+    Cannot,
+}
+
+/// Something, and how it stands.
+#[derive(Debug, Clone)]
+pub struct Line {
+    /// What.
+    pub what: &'static str,
+    /// How it stands.
+    pub stands: String,
 }
 
 /// A new password.

@@ -4,6 +4,7 @@ use askama::Template;
 use askama_web::WebTemplate;
 
 use super::fields::Field;
+use super::gate::Way;
 use super::layout::Layout;
 
 /// `/` for whoever is not signed in.
@@ -32,6 +33,10 @@ pub struct LoginPage {
     pub error: Option<String>,
     /// Where to go afterwards: a path of this site.
     pub next: Option<String>,
+    /// A button for each provider.
+    pub ways: Vec<Way>,
+    /// Browsers allow passkeys for this panel's address.
+    pub passkeys: bool,
 }
 
 impl LoginPage {
@@ -43,6 +48,8 @@ impl LoginPage {
             password: Field::password("password", "Password", "current-password").required(),
             error,
             next,
+            ways: Vec::new(),
+            passkeys: false,
         }
     }
 }
@@ -63,6 +70,8 @@ pub struct RegisterPage {
     pub setup: Option<String>,
     /// Credits that a new account starts with; empty: none.
     pub signup_credits: String,
+    /// A button for each provider.
+    pub ways: Vec<Way>,
 }
 
 impl RegisterPage {
@@ -78,6 +87,7 @@ impl RegisterPage {
             error: None,
             setup: None,
             signup_credits: String::new(),
+            ways: Vec::new(),
         }
     }
 }

@@ -110,6 +110,11 @@ impl Field {
         Field::new(name, label, Control::Password { autocomplete })
     }
 
+    /// A code of an app, or a recovery code.
+    pub fn code(name: &str, label: &str) -> Field {
+        Field::new(name, label, Control::Text { kind: "text", value: String::new(), max: 40, autocomplete: "one-time-code" })
+    }
+
     /// A whole number.
     pub fn number(name: &str, label: &str, value: impl Into<String>, min: i64, max: i64, unit: &'static str) -> Field {
         Field::new(name, label, Control::Number { value: value.into(), min, max, unit })

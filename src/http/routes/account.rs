@@ -5,9 +5,10 @@ use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use tower_sessions::Session;
 
-use crate::domain::{Actor, Fields, Refusal, tokens, users};
+use crate::domain::sign_in::{self, Ways};
+use crate::domain::{Actor, Fields, Refusal, second_factor, tokens, users};
 use crate::http::notice::{Said, go};
-use crate::http::pages::account::{AccountPage, PasswordForm, TokenForm, TokenRow, covered};
+use crate::http::pages::account::{AccountPage, Line, PasswordForm, TokenForm, TokenRow, Verified, covered};
 use crate::http::pages::checks::{Checks, SCOPE_PREFIX};
 use crate::http::pages::moments::Moment;
 use crate::http::problem::{Answer, shown};
@@ -33,16 +34,42 @@ fn row(token: &tokens::Token, now: Millis) -> TokenRow {
     }
 }
 
+/// How people get in, in a few words each.
+async fn security(web: &Web, actor: &Actor, ways: &Ways) -> Result<Vec<Line>, Refusal> {
+    let standing = second_factor::standing(&web.ctx, &actor.user.id).await?;
+    let mut opened: Vec<String> = ways.password.then(|| "password".to_owned()).into_iter().collect();
+    opened.extend(ways.linked.iter().filter_map(|identity| web.ctx.providers.name(&identity.provider)).map(str::to_owned));
+    let second = if standing.is_on() {
+        let app = standing.app.then(|| "codes of an app".to_owned());
+        let keys = match standing.passkeys.len() {
+            0 => None,
+            1 => Some("one passkey".to_owned()),
+            more => Some(format!("{more} passkeys")),
+        };
+        format!("{}; {} recovery codes left", app.into_iter().chain(keys).collect::<Vec<_>>().join(", "), standing.codes_left)
+    } else {
+        "off".to_owned()
+    };
+    Ok(vec![Line { what: "Log in with", stands: opened.join(", ") }, Line { what: "Second factor", stands: second }])
+}
+
 async fn whole(web: &Web, signed_in: &SignedIn) -> Result<AccountPage, Refusal> {
     let actor = signed_in.actor();
     let now = web.ctx.clock.now();
     let tokens = tokens::list(&web.ctx, actor).await?;
+    let ways = sign_in::ways(&web.ctx, actor).await?;
     Ok(AccountPage {
         layout: signed_in.layout(web).await?,
         email: actor.user.email.clone(),
         role: actor.user.role.as_str(),
         since: Moment::full(actor.user.created_at),
-        password: PasswordForm::of(None, None),
+        verified: match (actor.user.email_verified_at, &web.ctx.mail) {
+            (Some(_), _) => Verified::Yes,
+            (None, Some(_)) => Verified::Ask,
+            (None, None) => Verified::Cannot,
+        },
+        security: security(web, actor, &ways).await?,
+        password: ways.password.then(|| PasswordForm::of(None, None)),
         new_token: None,
         tokens: tokens.iter().map(|token| row(token, now)).collect(),
         token_form: TokenForm::of("", DAYS, None),
@@ -66,7 +93,7 @@ pub(super) async fn password(State(web): State<Web>, signed_in: SignedIn, sessio
         Err(Refusal::Invalid(fields)) => {
             let at = |name: &str| fields.at(name).map(str::to_owned);
             let page = whole(&web, &signed_in).await?;
-            let page = AccountPage { password: PasswordForm::of(at("current"), at("password")), ..page };
+            let page = AccountPage { password: Some(PasswordForm::of(at("current"), at("password"))), ..page };
             Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, page))
         }
         Err(refusal) => Err(refusal.into()),

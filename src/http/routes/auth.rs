@@ -1,12 +1,16 @@
 //! The front page, making an account, logging in and out. Forms and JSON by content type; JSON gets a token instead of a session.
 
+use std::net::IpAddr;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Redirect, Response};
 use tower_sessions::Session;
 
-use crate::domain::{Actor, Fields, Refusal, sessions as ends, tokens, users};
+use super::providers::buttons;
+use crate::domain::sign_in::{self, Entry};
+use crate::domain::{Actor, Fields, Refusal, second_factor, sessions as ends, tokens, users};
 use crate::http::api::shapes::{Login, UserShape};
 use crate::http::notice::{Said, go};
 use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
@@ -14,7 +18,7 @@ use crate::http::pages::layout::{Layout, amount};
 use crate::http::problem::{Answer, Problem, shown};
 use crate::http::typed::{Asked, Typed};
 use crate::http::who::{From, SignedIn, Visitor, local};
-use crate::http::{Web, sessions};
+use crate::http::{Web, sessions, steps};
 use crate::model::money::Credits;
 use crate::model::users::User;
 
@@ -35,7 +39,7 @@ pub(super) async fn landing(State(web): State<Web>, visitor: Visitor) -> Respons
     LandingPage { layout: visitor.layout(&web), signup_credits: gift(&web), games }.into_response()
 }
 
-fn destination(next: Option<&str>) -> &str {
+pub(super) fn destination(next: Option<&str>) -> &str {
     next.and_then(local).unwrap_or("/dashboard")
 }
 
@@ -45,7 +49,49 @@ pub(super) async fn login_page(State(web): State<Web>, visitor: Visitor, asked: 
     if visitor.known.is_some() {
         return Redirect::to(destination(next)).into_response();
     }
-    LoginPage::of(visitor.layout(&web), "", None, next.map(str::to_owned)).into_response()
+    login_form(&web, visitor.layout(&web), "", None, next).into_response()
+}
+
+fn login_form(web: &Web, layout: Layout, email: &str, error: Option<String>, next: Option<&str>) -> LoginPage {
+    LoginPage {
+        ways: buttons(web, next),
+        passkeys: web.ctx.relying_party.is_there(),
+        ..LoginPage::of(layout, email, error, next.map(str::to_owned))
+    }
+}
+
+/// Lets somebody in who has taken the first step, or leads them to the second.
+pub(super) async fn enter(web: &Web, session: &Session, entry: Entry, next: Option<&str>) -> Answer {
+    match entry {
+        Entry::In(user) => {
+            sessions::begin(&web.ctx, session, &user).await?;
+            Ok(Redirect::to(destination(next)).into_response())
+        }
+        Entry::Second(user) => {
+            steps::begin_half(&web.ctx, session, &user, next.unwrap_or_default()).await?;
+            Ok(Redirect::to("/auth/second").into_response())
+        }
+    }
+}
+
+/// The second step of a program, which sends its code along.
+async fn second(web: &Web, entry: Entry, code: Option<&str>, from: IpAddr) -> Result<User, Problem> {
+    let user = match (entry, code) {
+        (Entry::In(user), _) => return Ok(user),
+        (Entry::Second(user), Some(code)) => {
+            second_factor::take_code(&web.ctx, &user, code, from).await?;
+            user
+        }
+        (Entry::Second(_), None) => {
+            let mut problem = Problem::new(
+                StatusCode::FORBIDDEN,
+                "This account has a second factor. Send a code of its app, or a recovery code, as `code`; or make a token on the account’s page.",
+            );
+            problem.fields.add("code", "This account has a second factor: send a code.");
+            return Err(problem);
+        }
+    };
+    Ok(user)
 }
 
 async fn answer_with_token(web: &Web, user: User, status: StatusCode) -> Answer {
@@ -56,24 +102,24 @@ async fn answer_with_token(web: &Web, user: User, status: StatusCode) -> Answer 
 
 /// `POST /auth/login`
 #[utoipa::path(
-    post, path = "/auth/login", tag = "accounts", request_body = crate::http::api::shapes::Credentials,
-    responses((status = 200, body = Login), (status = 422), (status = 429)), security(())
+    post, path = "/auth/login", tag = "accounts", request_body = crate::http::api::shapes::Proofs,
+    responses((status = 200, body = Login), (status = 403), (status = 422), (status = 429)), security(())
 )]
 pub(in crate::http) async fn login(State(web): State<Web>, visitor: Visitor, session: Session, From(from): From, typed: Typed) -> Answer {
     let mut fields = Fields::default();
-    typed.only(&["email", "password", "next"], &mut fields);
+    typed.only(&["email", "password", "code", "next"], &mut fields);
     fields.check()?;
-    match users::login(&web.ctx, typed.text("email"), typed.text("password"), from).await {
-        Ok(user) if typed.json => answer_with_token(&web, user, StatusCode::OK).await,
-        Ok(user) => {
-            sessions::begin(&web.ctx, &session, &user).await?;
-            Ok(Redirect::to(destination(typed.maybe("next"))).into_response())
+    match sign_in::by_password(&web.ctx, typed.text("email"), typed.text("password"), from).await {
+        Ok(entry) if typed.json => {
+            let user = second(&web, entry, typed.maybe("code"), from).await?;
+            answer_with_token(&web, user, StatusCode::OK).await
         }
+        Ok(entry) => enter(&web, &session, entry, typed.maybe("next").and_then(local)).await,
         Err(refusal) if typed.json => Err(refusal.into()),
         Err(refusal) => {
             let (status, why) = whole(refusal)?;
-            let next = typed.maybe("next").and_then(local).map(str::to_owned);
-            Ok(shown(status, LoginPage::of(visitor.layout(&web), typed.text("email"), Some(why), next)))
+            let next = typed.maybe("next").and_then(local);
+            Ok(shown(status, login_form(&web, visitor.layout(&web), typed.text("email"), Some(why), next)))
         }
     }
 }
@@ -84,7 +130,8 @@ fn whole(refusal: Refusal) -> Result<(StatusCode, String), Problem> {
         Refusal::Invalid(fields) => {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, fields.0.into_iter().next().map(|(_, message)| message).unwrap_or_default()))
         }
-        Refusal::NotFound | Refusal::Forbidden | Refusal::Conflict(_) | Refusal::TooMany { .. } | Refusal::Store(_) => Err(refusal.into()),
+        Refusal::Conflict(why) => Ok((StatusCode::FORBIDDEN, why)),
+        Refusal::NotFound | Refusal::Forbidden | Refusal::TooMany { .. } | Refusal::Store(_) => Err(refusal.into()),
     }
 }
 
@@ -93,10 +140,13 @@ pub(super) async fn register_page(State(web): State<Web>, visitor: Visitor, aske
     if visitor.known.is_some() && asked.get("setup").is_none() {
         return Ok(Redirect::to("/dashboard").into_response());
     }
-    let mut page = RegisterPage { signup_credits: gift(&web), ..RegisterPage::of(visitor.layout(&web), "", None, None) };
+    let mut page =
+        RegisterPage { signup_credits: gift(&web), ways: buttons(&web, None), ..RegisterPage::of(visitor.layout(&web), "", None, None) };
     if let Some(secret) = asked.get("setup") {
         if users::setup_works(&web.ctx, secret).await? {
             page.setup = Some(secret.to_owned());
+            // The first admin has a password, whatever happens to a provider.
+            page.ways = Vec::new();
         } else {
             page.error = Some(
                 "This setup link has been used or replaced. Start the panel again: it prints a new one while there is no admin.".to_owned(),
@@ -112,6 +162,7 @@ fn register_form(web: &Web, layout: Layout, typed: &Typed, fields: &Fields) -> R
         error: at("setup"),
         setup: typed.maybe("setup").filter(|_| fields.at("setup").is_none()).map(str::to_owned),
         signup_credits: gift(web),
+        ways: buttons(web, None),
         ..RegisterPage::of(layout, typed.text("email"), at("email"), at("password"))
     }
 }

@@ -15,7 +15,11 @@ mod history;
 pub(in crate::http) mod layers;
 pub(in crate::http) mod nodes;
 mod power;
+mod providers;
+mod recovery;
 mod reports;
+mod second;
+mod security;
 pub(in crate::http) mod servers;
 pub(in crate::http) mod sharing;
 mod status;
@@ -91,6 +95,20 @@ pub(in crate::http) fn table() -> Table {
         .get("/auth/register", auth::register_page)
         .post("/auth/register", auth::register)
         .post("/auth/logout", auth::logout)
+        .get("/auth/forgot", recovery::forgot_page)
+        .post("/auth/forgot", recovery::ask)
+        .get("/auth/reset", recovery::reset_page)
+        .post("/auth/reset", recovery::reset)
+        .get("/auth/verify", recovery::verify_page)
+        .post("/auth/verify", recovery::verify)
+        .get("/auth/second", second::page)
+        .post("/auth/second", second::code)
+        .post("/auth/passkey/begin", second::begin)
+        .post("/auth/passkey", second::answer)
+        .get("/auth/newcomer", providers::newcomer_page)
+        .post("/auth/newcomer", providers::newcomer)
+        .get("/auth/{provider}", providers::begin)
+        .get("/auth/{provider}/callback", providers::callback)
         .get("/dashboard", dashboard::page)
         .get("/servers/create", create::page)
         .post("/servers/create", create::create)
@@ -126,6 +144,22 @@ pub(in crate::http) fn table() -> Table {
         .post("/billing/add-funds", billing::add_funds)
         .post("/billing/grant", billing::grant)
         .get("/account", account::page)
+        .post("/account/verify", recovery::send_again)
+        .get("/account/confirm", security::confirm_page)
+        .post("/account/confirm", security::confirm)
+        .post("/account/confirm/{provider}", security::confirm_there)
+        .get("/account/security", security::page)
+        .post("/account/security/password", security::password)
+        .post("/account/providers/{provider}/link", security::link)
+        .post("/account/providers/{provider}/unlink", security::unlink)
+        .post("/account/app", security::begin_app)
+        .get("/account/app", security::app_page)
+        .post("/account/app/confirm", security::confirm_app)
+        .post("/account/app/remove", security::remove_app)
+        .post("/account/codes", security::codes)
+        .post("/account/passkeys/begin", security::begin_passkey)
+        .post("/account/passkeys", security::add_passkey)
+        .post("/account/passkeys/{id}/remove", security::remove_passkey)
         .post("/account/password", account::password)
         .post("/account/tokens", account::make_token)
         .post("/account/tokens/{id}/revoke", account::revoke_token)

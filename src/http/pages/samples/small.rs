@@ -1,11 +1,12 @@
 //! Samples of the pages that are not about one server.
 
 use super::{HOSTILE, LONG, NOW, RIGHT_TO_LEFT, frame, staff};
-use crate::http::pages::account::{AccountPage, PasswordForm, TokenForm, TokenRow};
+use crate::http::pages::account::{AccountPage, Line, PasswordForm, TokenForm, TokenRow, Verified};
 use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
 use crate::http::pages::billing::{BillingPage, GrantForm, Ledger, LedgerRow, LedgerWhat, Pager, Purse, RunningNow, TopUp, signed};
 use crate::http::pages::errors::ErrorPage;
 use crate::http::pages::fields::Field;
+use crate::http::pages::gate::Way;
 use crate::http::pages::layout::{Funds, Layout};
 use crate::http::pages::moments::Moment;
 use crate::model::money::Credits;
@@ -26,7 +27,10 @@ impl LoginPage {
     pub fn samples() -> Vec<(&'static str, LoginPage)> {
         let layout = Layout { path: "/auth/login".to_owned(), ..Layout::default() };
         let refused = Some("E-mail or password is wrong.".to_owned());
+        let ways = vec![Way::link("/auth/google", "Continue with Google"), Way::link("/auth/club", &format!("Continue with {HOSTILE}"))];
+        let many = LoginPage { ways, passkeys: true, ..LoginPage::of(layout.clone(), "", None, Some("/billing".to_owned())) };
         vec![
+            ("ways", many),
             ("empty", LoginPage::of(layout.clone(), "", None, None)),
             ("refused", LoginPage::of(layout, HOSTILE, refused, Some(format!("/servers/{HOSTILE}")))),
         ]
@@ -37,7 +41,8 @@ impl RegisterPage {
     /// Empty, refused, and as the first admin.
     pub fn samples() -> Vec<(&'static str, RegisterPage)> {
         let layout = Layout { path: "/auth/register".to_owned(), ..Layout::default() };
-        let empty = RegisterPage { signup_credits: "100.00".to_owned(), ..RegisterPage::of(layout.clone(), "", None, None) };
+        let ways = vec![Way::link("/auth/google", "Continue with Google")];
+        let empty = RegisterPage { signup_credits: "100.00".to_owned(), ways, ..RegisterPage::of(layout.clone(), "", None, None) };
         let wrong = "This does not look like an e-mail address. It needs a name, an @ and a domain, like name@example.org.";
         let short = "Choose at least 10 characters. Length protects more than odd signs.";
         let refused = RegisterPage::of(layout.clone(), HOSTILE, Some(wrong.to_owned()), Some(short.to_owned()));
@@ -130,7 +135,12 @@ impl AccountPage {
             email: "ada@example.org".to_owned(),
             role: "player",
             since: Moment::relative(NOW - 40 * DAY, NOW),
-            password: PasswordForm::of(None, None),
+            verified: Verified::Yes,
+            password: Some(PasswordForm::of(None, None)),
+            security: vec![
+                Line { what: "Log in with", stands: "password, Google".to_owned() },
+                Line { what: "Second factor", stands: "codes of an app, 2 passkeys; 9 recovery codes left".to_owned() },
+            ],
             new_token: Some("roost_k3v9xq2mzt7w8hnp4c6s5d2fjr".to_owned()),
             tokens: vec![token(1, "Discord bot", Some(3), 50), token(2, HOSTILE, None, 5), token(3, LONG, Some(90_000), -3)],
             token_form: TokenForm::of("", 90, None),
@@ -139,13 +149,16 @@ impl AccountPage {
             layout: staff("/account"),
             email: HOSTILE.to_owned(),
             role: "admin",
-            password: PasswordForm::of(Some("That is not your password.".to_owned()), None),
+            verified: Verified::Ask,
+            password: Some(PasswordForm::of(Some("That is not your password.".to_owned()), None)),
+            security: vec![Line { what: "Log in with", stands: HOSTILE.to_owned() }],
             new_token: None,
             tokens: vec![],
             token_form: TokenForm::of(HOSTILE, 7, Some("Say what it is for.".to_owned())),
             ..usual.clone()
         };
-        vec![("usual", usual), ("refused", refused)]
+        let bare = AccountPage { verified: Verified::Cannot, password: None, new_token: None, tokens: vec![], ..usual.clone() };
+        vec![("usual", usual), ("refused", refused), ("bare", bare)]
     }
 }
 
