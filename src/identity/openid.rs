@@ -71,7 +71,8 @@ pub(super) async fn discover(peer: &Peer, issuer: &str, tenants: bool) -> Result
     let metadata: CoreProviderMetadata = peer.read(&place, None).await?;
     let named = metadata.issuer().as_str();
     let same = named.trim_end_matches('/') == issuer.trim_end_matches('/');
-    if !same && !(tenants && named.contains(TENANT)) {
+    let many = tenants && named.contains(TENANT);
+    if !same && !many {
         return Err(IdentityError::NotBelieved(format!("the issuer is set up as {issuer}, and calls itself {named}")));
     }
     let keys = fetch_keys(peer, &metadata).await?;
@@ -132,9 +133,9 @@ pub(super) fn believe(found: &Found, token: &Token, expected: &Expected<'_>) -> 
     let label = claims.name().and_then(|name| name.get(None)).map_or("", |name| name.as_str());
     let label = claims.preferred_username().map_or(label, |name| name.as_str());
     // An issuer of many tenants says of no address that it is verified: whoever runs a tenant can write any into it.
-    let verified = !tenants && claims.email_verified().unwrap_or(false);
+    let seen = !tenants && claims.email_verified().unwrap_or(false);
     let email = claims.email().map(|email| email.as_str());
-    Person::of(claims.issuer().as_str(), claims.subject().as_str(), email, verified, email.unwrap_or(label)).map_err(Doubt::Refused)
+    Person::of(claims.issuer().as_str(), claims.subject().as_str(), email, seen, email.unwrap_or(label)).map_err(Doubt::Refused)
 }
 
 fn of_tenant(pattern: &str, tenant: &str, issuer: &str) -> bool {

@@ -54,7 +54,7 @@ fn issuers(reader: &mut Reader) -> Result<Vec<Setup>, SettingsError> {
         let expected = "words of small letters, digits and hyphens with commas between them, each once, such as club,school";
         return Err(bad("OIDC_PROVIDERS", &list, expected));
     }
-    let one = |key: &&str| {
+    let read = |key: &&str| {
         let prefix = format!("OIDC_{}", key.to_uppercase().replace('-', "_"));
         let name = reader.text(&format!("{prefix}_NAME"), key);
         let issuer = url(reader, &format!("{prefix}_ISSUER"), "")?;
@@ -62,7 +62,7 @@ fn issuers(reader: &mut Reader) -> Result<Vec<Setup>, SettingsError> {
         let missing = format!("{prefix}_CLIENT_ID");
         setup(reader, key, &name, &prefix, kind)?.ok_or_else(|| bad(&missing, "", "set, because OIDC_PROVIDERS names it"))
     };
-    keys.iter().map(one).collect()
+    keys.iter().map(read).collect()
 }
 
 fn is_key(key: &str) -> bool {

@@ -48,6 +48,11 @@ impl App {
     pub async fn with(world: World, settings: WebSettings) -> App {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
+        App::at(world, settings, listener, url)
+    }
+
+    /// At a place that is known before, because the panel itself has to know it.
+    pub fn at(world: World, settings: WebSettings, listener: TcpListener, url: String) -> App {
         let stop = settings.stop.clone();
         let router = router(world.ctx.clone(), settings).into_make_service_with_connect_info::<SocketAddr>();
         let mut tasks = JoinSet::new();

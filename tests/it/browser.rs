@@ -15,6 +15,7 @@ pub const SOON: Duration = Duration::from_secs(20);
 pub struct Window {
     pub client: Client,
     driver: Child,
+    driver_url: String,
     url: String,
 }
 
@@ -42,7 +43,19 @@ impl Window {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
-        Window { client, driver, url: url.to_owned() }
+        Window { client, driver, driver_url: format!("http://127.0.0.1:{port}"), url: url.to_owned() }
+    }
+
+    /// Gives it a device that keeps passkeys and unlocks them for whoever asks.
+    pub async fn plug_in_a_device(&self) {
+        let session = self.client.session_id().await.expect("asked").expect("a session");
+        let device = serde_json::json!({
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": true, "hasUserVerification": true, "isUserVerified": true
+        });
+        let place = format!("{}/session/{session}/webauthn/authenticator", self.driver_url);
+        services::ring();
+        let answer = reqwest::Client::new().post(place).json(&device).send().await.expect("answered");
+        assert!(answer.status().is_success(), "{}", answer.text().await.unwrap_or_default());
     }
 
     pub async fn go(&self, path: &str) {

@@ -44,6 +44,7 @@ mod servers_web;
 mod services;
 mod sharing;
 mod sign_in;
+mod sign_in_web;
 mod story;
 mod templates;
 mod tidy;

@@ -224,15 +224,9 @@ impl Peer {
         Peer { url, script, _tasks: tasks }
     }
 
-    /// How the panel is set up for it.
-    pub fn setup(&self, key: &str, kind: Kind) -> Setup {
-        let name = if key == "club" { "The club" } else { key };
-        Setup { key: key.to_owned(), name: name.to_owned(), client_id: CLIENT.0.to_owned(), client_secret: Secret::new(CLIENT.1), kind }
-    }
-
     /// As an issuer of OpenID Connect, under the key `club`.
     pub fn club(&self) -> Setup {
-        self.setup("club", Kind::OpenId { issuer: self.url.clone(), fresh: Fresh::Login })
+        setup("club", Kind::OpenId { issuer: self.url.clone(), fresh: Fresh::Login })
     }
 
     pub fn fault(&self, fault: Fault) {
@@ -271,6 +265,12 @@ impl Peer {
         script.grants.insert(code.clone(), (all, asked["code_challenge"].clone()));
         code
     }
+}
+
+/// How the panel is set up for a provider.
+pub fn setup(key: &str, kind: Kind) -> Setup {
+    let name = if key == "club" { "The club" } else { key };
+    Setup { key: key.to_owned(), name: name.to_owned(), client_id: CLIENT.0.to_owned(), client_secret: Secret::new(CLIENT.1), kind }
 }
 
 /// Leaves for a provider by the button on the login.

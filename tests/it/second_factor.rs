@@ -1,9 +1,11 @@
 //! The second factor: codes of an app and recovery codes, each once; who is asked for them, and what one needs to change them.
 
 use reqwest::{Method, StatusCode};
-use roost::domain::Policy;
+use roost::domain::second_factor::remove_all;
+use roost::domain::{Policy, Refusal};
 use roost::http::WebSettings;
 use roost::model::time::{MINUTE, SECOND};
+use roost::model::users::Role;
 use roost::store::{mails, totp};
 use serde_json::json;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection};
@@ -306,9 +308,29 @@ async fn who_is_suspended_between_the_steps_does_not_get_in() {
         let (_, recovery) = set_up(&app, &ada).await;
         let browser = first_step(&app).await;
         suspend(&app, ADA, "").await;
-        let answer = try_code(&browser, &recovery[0]).await;
-        assert!(answer.status.is_client_error(), "{}", answer.status);
+        assert_eq!(try_code(&browser, &recovery[0]).await.location(), "/auth/login");
         assert_ne!(browser.get("/account").await.status, StatusCode::OK);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_admin_removes_the_factors_of_somebody_who_lost_them_all() {
+    on_site("an_admin_removes_the_factors_of_somebody_who_lost_them_all", |app| async move {
+        let ada = app.player(ADA).await;
+        set_up(&app, &ada).await;
+        let user = app.actor(ADA).await.user.id;
+        let ctx = &app.world.ctx;
+        let operator = app.account("op@example.org", Role::Operator).await;
+        assert!(matches!(remove_all(ctx, &operator, &user).await, Err(Refusal::Forbidden)));
+        let admin = app.account("root@example.org", Role::Admin).await;
+        app.world.clock.pass(SECOND);
+        remove_all(ctx, &admin, &user).await.unwrap();
+        assert!(matches!(remove_all(ctx, &admin, &user).await, Err(Refusal::NotFound)));
+        assert_eq!(ada.get("/account").await.status, StatusCode::SEE_OTHER, "whoever was in is out");
+        app.world.clock.pass(SECOND);
+        app.log_in(ADA).await.get("/account").await.shows("<b>Second factor</b><bdi>off</bdi>");
+        assert_eq!(mails::newest(&ctx.db, 1).await.unwrap()[0].mail.subject, "Your second factor was removed");
     })
     .await;
 }

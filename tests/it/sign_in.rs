@@ -11,7 +11,7 @@ use roost::model::users::Role;
 use serde_json::{Value, json};
 
 use crate::app::{Answer, App, Browser, PASSWORD, on_site_abroad};
-use crate::peer::{Fault, Peer, SILENCE, come_back, leave, refreshed, sign_in};
+use crate::peer::{Fault, Peer, SILENCE, come_back, leave, refreshed, setup, sign_in};
 use crate::world::{Abroad, HOME};
 
 const ADA: &str = "ada@example.org";
@@ -417,9 +417,9 @@ async fn github_discord_and_many_tenants_say_who_somebody_is_in_their_own_ways()
     let peer = std::sync::Arc::new(Peer::start().await);
     let (site, api) = (peer.url.clone(), peer.url.clone());
     let setups = vec![
-        peer.setup("github", Kind::GitHub { site: site.clone(), api: api.clone() }),
-        peer.setup("discord", Kind::Discord { site, api }),
-        peer.setup("microsoft", Kind::Microsoft { issuer: format!("{}/common/v2.0", peer.url) }),
+        setup("github", Kind::GitHub { site: site.clone(), api: api.clone() }),
+        setup("discord", Kind::Discord { site, api }),
+        setup("microsoft", Kind::Microsoft { issuer: format!("{}/common/v2.0", peer.url) }),
     ];
     let abroad = Abroad { setups, smtp: None };
     let test = "github_discord_and_many_tenants_say_who_somebody_is_in_their_own_ways";

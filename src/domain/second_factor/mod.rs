@@ -5,20 +5,21 @@
 
 mod app;
 mod codes;
-mod passkeys;
+mod keys;
 
 use std::net::IpAddr;
 
-use super::{Ctx, Fields, Refusal};
+use super::sign_in::{Told, post_letter};
+use super::{Actor, Change, Ctx, Fields, Refusal};
 use crate::model::ids::UserId;
-use crate::model::users::User;
+use crate::model::users::{Right, User};
 use crate::store::passkeys::of_user;
-use crate::store::{recovery_codes, totp};
+use crate::store::{passkeys, recovery_codes, tokens, totp, users};
 
 pub use crate::store::passkeys::PasskeyRow;
 pub use app::{NewApp, begin_app, confirm_app, pending_app, remove_app};
 pub use codes::make_codes;
-pub use passkeys::{Asked, RelyingParty, add_passkey, ask_for_passkey, begin_passkey, enter_by_passkey, remove_passkey};
+pub use keys::{Asked, RelyingParty, add_passkey, ask_for_passkey, begin_passkey, enter_by_passkey, remove_passkey};
 
 /// Most passkeys of one account.
 const PASSKEYS_MAX: u64 = 20;
@@ -65,7 +66,7 @@ pub async fn asked(ctx: &Ctx, user: &UserId) -> Result<bool, Refusal> {
 pub async fn take_code(ctx: &Ctx, user: &User, code: &str, from: IpAddr) -> Result<(), Refusal> {
     super::sign_in::admit(user)?;
     ctx.limits.code(from, user.id.as_str())?;
-    let code: String = code.chars().filter(|c| c.is_ascii_alphanumeric()).take(CODE_MAX).collect::<String>().to_lowercase();
+    let code: String = code.chars().filter(char::is_ascii_alphanumeric).take(CODE_MAX).collect::<String>().to_lowercase();
     let right = if app::digits(&code) { app::take(ctx, &user.id, &code).await? } else { codes::take(ctx, user, &code).await? };
     if right {
         return Ok(());
@@ -78,4 +79,29 @@ pub async fn take_code(ctx: &Ctx, user: &User, code: &str, from: IpAddr) -> Resu
     };
     fields.add("code", said);
     Err(Refusal::Invalid(fields))
+}
+
+/// Takes every second factor of an account away, for an admin whose player has lost them all. Its sessions and tokens end, and its owner
+/// is told.
+///
+/// # Errors
+/// [`Refusal::Forbidden`]; [`Refusal::NotFound`] where there is no such account, or it has none.
+pub async fn remove_all(ctx: &Ctx, actor: &Actor, user: &UserId) -> Result<(), Refusal> {
+    if !actor.may_at_all(Right::ManageUsers) {
+        return Err(Refusal::Forbidden);
+    }
+    let user = users::by_id(&ctx.db, user).await?.ok_or(Refusal::NotFound)?;
+    if !asked(ctx, &user.id).await? {
+        return Err(Refusal::NotFound);
+    }
+    let tx = ctx.db.begin().await?;
+    totp::delete(&tx, &user.id).await?;
+    passkeys::delete_all(&tx, &user.id).await?;
+    recovery_codes::delete_all(&tx, &user.id).await?;
+    users::end_sessions(&tx, &user.id, ctx.clock.now() + 1).await?;
+    tokens::revoke_all(&tx, &user.id).await?;
+    post_letter(ctx, &tx, &user, &Told::FactorsRemoved).await?;
+    tx.commit().await?;
+    ctx.tell(Change::Rights(user.id.clone()));
+    Ok(())
 }

@@ -27,6 +27,8 @@ pub(crate) enum Told<'a> {
     NewCodes,
     /// One was used.
     CodeUsed(u64),
+    /// An admin took every second factor away.
+    FactorsRemoved,
 }
 
 impl Told<'_> {
@@ -48,6 +50,10 @@ impl Told<'_> {
                 ("A passkey was removed", format!("The passkey \u{201c}{name}\u{201d} no longer opens your account."))
             }
             Told::NewCodes => ("You have new recovery codes", "New recovery codes were made. Those from before no longer work.".to_owned()),
+            Told::FactorsRemoved => (
+                "Your second factor was removed",
+                "An admin removed your app, your passkeys and your recovery codes. Your password alone opens your account now.".to_owned(),
+            ),
             Told::CodeUsed(left) => {
                 ("A recovery code was used", format!("Somebody logged in to your account with a recovery code. {left} are left."))
             }

@@ -1,5 +1,7 @@
 //! The ways into an account: accounts elsewhere, a first password, an app, recovery codes, passkeys.
 
+use std::fmt::Write as _;
+
 use askama::Template;
 use askama_web::WebTemplate;
 use qrcode::{Color, QrCode};
@@ -101,7 +103,7 @@ fn drawn(text: &str) -> Option<(usize, String)> {
         while column < width {
             let run = line[column..].iter().take_while(|color| **color == Color::Dark).count();
             if run > 0 {
-                path.push_str(&format!("M{} {}h{run}v1h-{run}z", column + QUIET, row + QUIET));
+                let _ = write!(path, "M{} {}h{run}v1h-{run}z", column + QUIET, row + QUIET);
             }
             column += run.max(1);
         }

@@ -86,10 +86,9 @@ impl Table {
     }
 }
 
-/// Everything behind sessions and checks.
-pub(in crate::http) fn table() -> Table {
-    let pages = Table::new()
-        .get("/", auth::landing)
+/// Who somebody is: getting in and out, and the account itself.
+fn doors(table: Table) -> Table {
+    table
         .get("/auth/login", auth::login_page)
         .post("/auth/login", auth::login)
         .get("/auth/register", auth::register_page)
@@ -109,6 +108,33 @@ pub(in crate::http) fn table() -> Table {
         .post("/auth/newcomer", providers::newcomer)
         .get("/auth/{provider}", providers::begin)
         .get("/auth/{provider}/callback", providers::callback)
+        .get("/account", account::page)
+        .post("/account/verify", recovery::send_again)
+        .get("/account/confirm", security::confirm_page)
+        .post("/account/confirm", security::confirm)
+        .post("/account/confirm/{provider}", security::confirm_there)
+        .get("/account/security", security::page)
+        .post("/account/security/password", security::password)
+        .post("/account/providers/{provider}/link", security::link)
+        .post("/account/providers/{provider}/unlink", security::unlink)
+        .post("/account/app", security::begin_app)
+        .get("/account/app", security::app_page)
+        .post("/account/app/confirm", security::confirm_app)
+        .post("/account/app/remove", security::remove_app)
+        .post("/account/codes", security::codes)
+        .post("/account/passkeys/begin", security::begin_passkey)
+        .post("/account/passkeys", security::add_passkey)
+        .post("/account/passkeys/{id}/remove", security::remove_passkey)
+        .post("/account/password", account::password)
+        .post("/account/tokens", account::make_token)
+        .post("/account/tokens/{id}/revoke", account::revoke_token)
+        .post("/account/logout-everywhere", account::logout_everywhere)
+}
+
+/// Everything behind sessions and checks.
+pub(in crate::http) fn table() -> Table {
+    let pages = doors(Table::new())
+        .get("/", auth::landing)
         .get("/dashboard", dashboard::page)
         .get("/servers/create", create::page)
         .post("/servers/create", create::create)
@@ -143,27 +169,6 @@ pub(in crate::http) fn table() -> Table {
         .get("/billing", billing::page)
         .post("/billing/add-funds", billing::add_funds)
         .post("/billing/grant", billing::grant)
-        .get("/account", account::page)
-        .post("/account/verify", recovery::send_again)
-        .get("/account/confirm", security::confirm_page)
-        .post("/account/confirm", security::confirm)
-        .post("/account/confirm/{provider}", security::confirm_there)
-        .get("/account/security", security::page)
-        .post("/account/security/password", security::password)
-        .post("/account/providers/{provider}/link", security::link)
-        .post("/account/providers/{provider}/unlink", security::unlink)
-        .post("/account/app", security::begin_app)
-        .get("/account/app", security::app_page)
-        .post("/account/app/confirm", security::confirm_app)
-        .post("/account/app/remove", security::remove_app)
-        .post("/account/codes", security::codes)
-        .post("/account/passkeys/begin", security::begin_passkey)
-        .post("/account/passkeys", security::add_passkey)
-        .post("/account/passkeys/{id}/remove", security::remove_passkey)
-        .post("/account/password", account::password)
-        .post("/account/tokens", account::make_token)
-        .post("/account/tokens/{id}/revoke", account::revoke_token)
-        .post("/account/logout-everywhere", account::logout_everywhere)
         .get("/admin", admin::page)
         .get("/admin/servers", admin::all_servers)
         .get("/admin/users", users::list)

@@ -228,22 +228,19 @@ pub async fn enter_by_passkey(ctx: &Ctx, half: Option<&User>, browser: &str, ans
     let party = ctx.relying_party.get()?;
     let credential: PublicKeyCredential = serde_json::from_value(credential).map_err(|_| not_taken())?;
     let row = rows::by_credential(&ctx.db, &hex::encode(credential.get_credential_id())).await?;
-    let (row, result) = match half {
-        Some(user) => {
-            let state: PasskeyAuthentication = taken(ctx, SECOND, browser, id, Some(&user.id)).await?;
-            let row = row.filter(|row| row.user == user.id).ok_or_else(not_taken)?;
-            (row, party.finish_passkey_authentication(&credential, &state))
+    let (row, result) = if let Some(user) = half {
+        let state: PasskeyAuthentication = taken(ctx, SECOND, browser, id, Some(&user.id)).await?;
+        let row = row.filter(|row| row.user == user.id).ok_or_else(not_taken)?;
+        (row, party.finish_passkey_authentication(&credential, &state))
+    } else {
+        let state: DiscoverableAuthentication = taken(ctx, LOG_IN, browser, id, None).await?;
+        let row = row.ok_or_else(not_taken)?;
+        let (whose, _) = party.identify_discoverable_authentication(&credential).map_err(|_| not_taken())?;
+        if whose != number(&row.user) {
+            return Err(not_taken());
         }
-        None => {
-            let state: DiscoverableAuthentication = taken(ctx, LOG_IN, browser, id, None).await?;
-            let row = row.ok_or_else(not_taken)?;
-            let (whose, _) = party.identify_discoverable_authentication(&credential).map_err(|_| not_taken())?;
-            if whose != number(&row.user) {
-                return Err(not_taken());
-            }
-            let key = read(&row)?;
-            (row, party.finish_discoverable_authentication_v2(&credential, state, &key))
-        }
+        let key = read(&row)?;
+        (row, party.finish_discoverable_authentication_v2(&credential, state, &key))
     };
     let result = result.map_err(|error| unexpected("a passkey was refused", &error))?;
     if !result.user_verified() {
