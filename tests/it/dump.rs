@@ -454,7 +454,7 @@ async fn nothing_that_is_there_is_lost_unless_somebody_says_so() {
 
     // Other secrets.
     let second = Place::lite().settled();
-    second.refuses(&good, "objects_secret, ca/ca.key, ca/ca.pem. Name another DATA_DIR");
+    second.refuses(&good, "objects_secret, secret_key, ca/ca.key, ca/ca.pem. Name another DATA_DIR");
     // A panel that runs there: with a node of its own, and without.
     let lock = std::fs::File::create(second.data().join("agent.lock")).unwrap();
     rustix::fs::flock(&lock, rustix::fs::FlockOperation::LockExclusive).unwrap();
