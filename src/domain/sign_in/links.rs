@@ -7,14 +7,14 @@
 use std::net::IpAddr;
 
 use super::{Entry, Proof, admit, enter, letters};
-use crate::domain::{Actor, Change, Ctx, Fields, Refusal, mails};
+use crate::domain::{Actor, Change, Ctx, Fields, Refusal, mails, second_factor};
 use crate::model::accounts::{Email, Password};
 use crate::model::ids::{LinkId, UserId};
 use crate::model::mails::Mail;
 use crate::model::time::{DAY, HOUR};
 use crate::model::users::{Right, User};
 use crate::store::account_links::{self, AccountLink};
-use crate::store::{Db, StoreError, identities, passkeys, recovery_codes, tokens, totp, users};
+use crate::store::{Db, StoreError, identities, tokens, users};
 
 /// How long a link to a new password works.
 const RESET_LIVES: i64 = HOUR;
@@ -204,13 +204,11 @@ pub async fn reset(ctx: &Ctx, token: &str, password: &str, from: IpAddr) -> Resu
     users::set_password(&tx, &user.id, &hash, now).await?;
     tokens::revoke_all(&tx, &user.id).await?;
     if by_mail && user.email_verified_at.is_none() {
-        // The first proof that the address is theirs: whatever stands in the account was put there by somebody who had none.
+        // The first proof that the address is theirs: accounts elsewhere were linked by somebody who had none.
         identities::delete_all(&tx, &user.id).await?;
-        passkeys::delete_all(&tx, &user.id).await?;
-        totp::delete(&tx, &user.id).await?;
-        recovery_codes::delete_all(&tx, &user.id).await?;
     }
-    if by_mail {
+    // Where a second factor is still to come, it is not known yet whether account and address are one person's.
+    if by_mail && !second_factor::asked(ctx, &user.id).await? {
         users::verify_email(&tx, &user.id, now).await?;
     }
     letters::post(ctx, &tx, user, &letters::Told::NewPassword).await?;
