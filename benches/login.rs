@@ -22,8 +22,8 @@ const ACCOUNTS: usize = 300;
 const AT_ONCE: usize = 2;
 /// Browsers at the same time.
 const BROWSERS: usize = 8;
-const SECONDS: u64 = 8;
-const ROUNDS: usize = 3;
+const SECONDS: u64 = 3;
+const ROUNDS: usize = 7;
 
 fn argon2() -> Argon2<'static> {
     Argon2::new(Algorithm::Argon2id, Version::V0x13, Params::new(19 * 1024, 2, 1, None).unwrap_or_default())

@@ -4,13 +4,13 @@ use std::time::Instant;
 
 use reqwest::{Method, StatusCode};
 use roost::domain::{Policy, sign_in as entry};
-use roost::identity::Kind;
+use roost::identity::{Fresh, Kind};
 use roost::model::accounts::Email;
 use roost::model::time::{MINUTE, SECOND};
 use roost::model::users::Role;
 use serde_json::{Value, json};
 
-use crate::app::{Answer, App, Browser, PASSWORD, on_site_abroad};
+use crate::app::{Answer, App, Browser, PASSWORD, PATIENCE, on_site_abroad};
 use crate::peer::{Fault, Peer, SILENCE, come_back, leave, refreshed, setup, sign_in};
 use crate::world::{Abroad, HOME};
 
@@ -330,6 +330,62 @@ async fn keys_that_change_are_read_again_and_a_silent_provider_holds_nobody_up()
         answer.shows("does not answer");
         peer.fault(Fault::None);
         assert!(!is_in(&browser).await);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_issuer_that_cannot_be_read_says_so_at_its_button_and_is_asked_again_later() {
+    let test = "an_issuer_that_cannot_be_read_says_so_at_its_button_and_is_asked_again_later";
+    let peer = std::sync::Arc::new(Peer::start().await);
+    // Each reads its issuer for itself.
+    let kind = || Kind::OpenId { issuer: peer.url.clone(), fresh: Fresh::Login };
+    let other = Kind::OpenId { issuer: format!("{}/", peer.url.replace("127.0.0.1", "localhost")), fresh: Fresh::Login };
+    let setups = vec![setup("hangs", kind()), setup("fails", kind()), setup("huge", kind()), setup("other", other)];
+    on_site_abroad(test, Policy::default(), Abroad { setups, smtp: None }, |app| {
+        let peer = peer.clone();
+        async move {
+            let browser = app.browser();
+            for (key, fault) in [("hangs", Fault::Hangs), ("fails", Fault::Fails), ("huge", Fault::Huge)] {
+                peer.fault(fault);
+                let begin = Instant::now();
+                let answer = browser.follow(&format!("/auth/{key}")).await;
+                assert!(
+                    answer.status == StatusCode::BAD_GATEWAY && begin.elapsed() < SILENCE,
+                    "{key}: {} {:?}",
+                    answer.status,
+                    begin.elapsed()
+                );
+                answer.shows("does not answer");
+            }
+            // A crowd does not queue up behind its silence.
+            let begin = Instant::now();
+            let again = browser.follow("/auth/huge").await;
+            assert!(again.status == StatusCode::BAD_GATEWAY && begin.elapsed().as_secs() < 2);
+            peer.fault(Fault::None);
+            let issuer = browser.follow("/auth/other").await;
+            assert_eq!(issuer.status, StatusCode::FORBIDDEN, "it calls itself by another name than it is set up with");
+            issuer.shows("cannot be believed");
+            let begin = Instant::now();
+            while browser.follow("/auth/huge").await.status != StatusCode::SEE_OTHER {
+                assert!(begin.elapsed() < PATIENCE, "it is never asked again");
+                tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn who_came_by_a_provider_stands_in_the_audit() {
+    with_club("who_came_by_a_provider_stands_in_the_audit", |app, peer| async move {
+        assert_eq!(sign_in(&peer, &app.browser(), ada()).await.location(), "/dashboard");
+        app.account("root@example.org", Role::Admin).await;
+        let page = app.log_in("root@example.org").await.get("/admin/audit").await;
+        page.shows("/auth/{provider}/callback");
+        page.shows("auth/club");
+        page.shows(ADA);
+        page.lacks("code-");
     })
     .await;
 }
