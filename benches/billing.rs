@@ -33,7 +33,7 @@ impl Clock for Stands {
 async fn fill(path: &str) -> Result<(), sqlx::Error> {
     let mut db = SqliteConnection::connect(&format!("sqlite://{path}")).await?;
     let owners = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1) \
-        INSERT INTO users SELECT 'owner' || i, 'owner' || i || '@example.org', '', 'player', 1000000000000, $2, $2 FROM n";
+        INSERT INTO users (id, email, password_hash, role, balance, created_at, sessions_from) SELECT 'owner' || i, 'owner' || i || '@example.org', '', 'player', 1000000000000, $2, $2 FROM n";
     sqlx::query(owners).bind(OWNERS).bind(START).execute(&mut db).await?;
     sqlx::query(
         "INSERT INTO transactions (key, user_id, at, amount, kind, note) SELECT 'signup:' || id, id, $1, balance, 'signup', '' FROM users",
@@ -55,8 +55,13 @@ async fn fill(path: &str) -> Result<(), sqlx::Error> {
 async fn tick(path: &str) -> Result<(Duration, u64), Box<dyn std::error::Error>> {
     let db = Db::open(&format!("sqlite://{path}")).await?;
     let objects = FolderStore::open(&Path::new(path).with_extension("objects"), "", b"bench", Arc::new(Stands(START))).await?;
-    let outside =
-        Outside { objects: Arc::new(objects), engine: Arc::new(FakeEngine::default()), mail: None, providers: Providers::default() };
+    let outside = Outside {
+        objects: Arc::new(objects),
+        engine: Arc::new(FakeEngine::default()),
+        mail: None,
+        stripe: None,
+        providers: Providers::default(),
+    };
     let ctx = Ctx::new(db, Arc::new(Stands(START + HOUR)), outside, Policy::default()).await?;
     let begin = Instant::now();
     let spans = billing::tick(&ctx).await?;

@@ -12,10 +12,11 @@
 //! | [`objects`] | the object store: any S3, or a folder | model |
 //! | [`archives`] | archives of templates: checked before anything of them is used | model |
 //! | [`mail`] | letters by SMTP | model |
+//! | [`payments`] | Stripe: what is asked of it, and whether a webhook is its own | model |
 //! | `engines` | where servers run | model, wire |
 //! | [`identity`] | signing in with an account from elsewhere: OpenID Connect, GitHub, Discord | model |
 //! | [`node`] | the agent: Docker, console, doors, layers, backups | model, wire, trust, archives |
-//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives, mail, identity |
+//! | `domain` | what can be done: rights, decide, save, call the engine | model, wire, store, engines, objects, archives, mail, identity, payments |
 //! | `http` | pages, JSON API, sessions, guards | model, wire, trust, domain |
 //! | `workers` | what happens by itself | model, domain |
 //! | `settings`, `cli` | settings by section; one file for each subcommand | everything |
@@ -39,6 +40,8 @@ pub mod model;
 pub mod node;
 #[cfg(feature = "panel")]
 pub mod objects;
+#[cfg(feature = "panel")]
+pub mod payments;
 pub mod proxy;
 #[cfg(feature = "panel")]
 pub mod settings;

@@ -179,6 +179,8 @@ fn server(
         layers_before: Vec::new(),
         variables: std::collections::BTreeMap::new(),
         pending: None,
+        covered: false,
+        expired_from: None,
     };
     made.spec_seen = spec(&made, game, plan).revision();
     let past = Run { from: since - 2 * HOUR, to: Some(since - HOUR) };

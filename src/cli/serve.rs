@@ -61,6 +61,7 @@ fn policy(settings: &Settings, webhook_secret: Secret, secret_key: Secret) -> Po
         webhook_secret,
         secret_key,
         base_url: settings.web.backend_url.clone(),
+        sales: settings.payments.sales.clone(),
         ..Policy::default()
     }
 }
@@ -96,10 +97,11 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         secrets::kept(dir, secrets::WEBHOOK, settings.web.webhook_secret.as_ref()).context("the webhook secret cannot be kept")?;
     let secret_key = secrets::kept(dir, secrets::KEY, settings.web.secret_key.as_ref()).context("the secret key cannot be kept")?;
     let (objects, object_routes) = objects(&settings, clock.clone()).await?;
+    let stripe = settings.payments.stripe().context("payments cannot be taken")?;
     let mail = settings.mail.mailer().context("SMTP_URL or MAIL_FROM cannot be used")?;
     let providers =
         Providers::new(settings.providers.clone(), &settings.web.backend_url).context("signing in from elsewhere cannot be set up")?;
-    let outside = Outside { objects, engine: engine.clone(), mail, providers };
+    let outside = Outside { objects, engine: engine.clone(), mail, stripe, providers };
     let ctx = Ctx::new(db, clock.clone(), outside, policy(&settings, webhook_secret, secret_key));
     let ctx = ctx.await.context("the panel cannot start")?;
     let mut runner = Runner::default();

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use super::servers::{self, Cause};
-use super::{Actor, Change, Ctx, Fields, Refusal};
+use super::{Actor, Change, Ctx, Fields, Refusal, low_balance};
 use crate::model::accounts::Email;
 use crate::model::ids::UserId;
 use crate::model::ledger::{Entry, EntryKind};
 use crate::model::money::Credits;
-use crate::model::servers::Wanted;
+use crate::model::servers::{Server, Wanted};
 use crate::model::time::Millis;
 use crate::model::users::Right;
 use crate::store::{ledger, nodes, servers as server_rows, usage, users};
@@ -68,6 +68,11 @@ pub async fn balance_before(ctx: &Ctx, actor: &Actor, (at, key): (Millis, &str))
 /// May this account give credits to others?
 pub fn may_grant(actor: &Actor) -> bool {
     actor.may_at_all(Right::GrantCredits)
+}
+
+/// May this server run: is it paid by the month, or can its owner pay for another minute?
+pub(super) async fn may_run(ctx: &Ctx, server: &Server) -> Result<bool, Refusal> {
+    Ok(server.covered || can_pay(ctx, &server.owner).await?)
 }
 
 /// Can this account pay for another minute?
@@ -141,7 +146,7 @@ pub async fn add_funds(ctx: &Ctx, actor: &Actor, typed: &str, request: &str) -> 
 }
 
 /// What a form brings to be counted once; made up where it brings nothing usable.
-fn key_part(request: &str) -> String {
+pub(super) fn key_part(request: &str) -> String {
     let usable = (8..=64).contains(&request.len()) && request.bytes().all(|b| b.is_ascii_alphanumeric());
     if usable { request.to_owned() } else { hex::encode(Ctx::random::<16>()) }
 }
@@ -155,12 +160,17 @@ async fn post(ctx: &Ctx, user: &UserId, key: String, amount: Credits, kind: Entr
         other => other?,
     }
     tx.commit().await?;
+    moved(ctx, user).await
+}
+
+/// A balance has moved: pages show it, servers learn whether they may wake, and the meter looks whether any has to sleep.
+pub(super) async fn moved(ctx: &Ctx, user: &UserId) -> Result<(), Refusal> {
     ctx.tell(Change::Balance(user.clone()));
-    // Whether traffic may wake them has perhaps changed.
     for server in server_rows::of_owner(&ctx.db, user, SERVERS).await? {
         server_rows::set_due(&ctx.db, &server.id, Millis(0)).await?;
     }
     ctx.nudge.notify_one();
+    ctx.billing_nudge.notify_one();
     Ok(())
 }
 
@@ -181,11 +191,11 @@ pub async fn tick(ctx: &Arc<Ctx>) -> Result<u64, Refusal> {
     }
     let broke = usage::overdrawn(&ctx.db, now, ACCOUNTS).await?;
     for user in broke {
-        for server in server_rows::wanted_running(&ctx.db, &user, SERVERS).await? {
+        for server in server_rows::wanted_running(&ctx.db, &user, SERVERS).await?.into_iter().filter(|server| !server.covered) {
             let why = "The owner's credits are used up.";
             let cause = Cause::new("billing", why);
             servers::update(ctx, &server.id, &cause, |server, now| {
-                if server.life.wanted == Wanted::Running {
+                if server.life.wanted == Wanted::Running && !server.covered {
                     server.life.want(Wanted::Asleep, now);
                 }
                 Ok(())
@@ -198,5 +208,6 @@ pub async fn tick(ctx: &Arc<Ctx>) -> Result<u64, Refusal> {
         }
         ctx.tell(Change::Balance(user));
     }
+    low_balance::tick(ctx).await?;
     Ok(charged)
 }

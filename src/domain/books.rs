@@ -1,6 +1,6 @@
 //! Do the books balance? Asked every night, by `roost doctor`, and answered loudly where they do not.
 //!
-//! Three things must hold: each balance is the sum of its entries; a charge takes and lies in a span of time; no two charges of one
+//! Four things must hold: each balance is the sum of its entries, and so is what is kept of each day; a charge takes and lies in a span of time; no two charges of one
 //! server overlap. What is wrong is named and never mended by itself.
 
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,9 @@ pub async fn check(db: &Db, now: Millis) -> Result<Books, StoreError> {
     let mut wrong = Vec::new();
     for user in ledger::out_of_balance(db, TOLD_MAX).await? {
         wrong.push(format!("The balance of the account {user} is not the sum of its entries."));
+    }
+    for user in ledger::days_out_of_sum(db, TOLD_MAX).await? {
+        wrong.push(format!("The days of the account {user} are not the sums of their entries."));
     }
     for key in reports::odd_charges(db, TOLD_MAX).await? {
         wrong.push(format!("The entry {key} overlaps another charge of its server, or does not take what it should."));

@@ -24,8 +24,9 @@ use crate::model::nodes::Node;
 use crate::model::placing::Overcommit;
 use crate::model::secrets::Secret;
 use crate::model::servers::Server;
-use crate::model::time::{Clock, MINUTE, Millis};
+use crate::model::time::{Clock, DAY, MINUTE, Millis};
 use crate::objects::ObjectStore;
+use crate::payments::Stripe;
 use crate::store::Db;
 
 /// What an operator has set, as far as the domain asks.
@@ -59,6 +60,35 @@ pub struct Policy {
     pub secret_key: Secret,
     /// Where people reach the panel, such as `https://roost.example.org`.
     pub base_url: String,
+    /// How credits and months are sold.
+    pub sales: Sales,
+}
+
+/// How credits and months are sold.
+#[derive(Debug, Clone)]
+pub struct Sales {
+    /// In lower case, such as `eur`. It has cents.
+    pub currency: String,
+    /// Amounts to choose from, in cents.
+    pub amounts: Vec<i64>,
+    /// Least and most of one payment, in cents.
+    pub bounds: (i64, i64),
+    /// So long the data of an unpaid server are kept, in milliseconds.
+    pub grace: i64,
+    /// Below this a balance is low, whatever runs.
+    pub low: Credits,
+}
+
+impl Default for Sales {
+    fn default() -> Sales {
+        Sales {
+            currency: "eur".to_owned(),
+            amounts: vec![500, 1_000, 2_500, 5_000],
+            bounds: (500, 50_000),
+            grace: 7 * DAY,
+            low: Credits::whole(5),
+        }
+    }
 }
 
 /// What holds where an operator has set nothing; the secret is random, so that nobody knows it.
@@ -79,6 +109,7 @@ impl Default for Policy {
             webhook_secret: Secret::new(Ctx::random::<32>()),
             secret_key: Secret::new(Ctx::random::<32>()),
             base_url: "http://localhost:8000".to_owned(),
+            sales: Sales::default(),
         }
     }
 }
@@ -122,6 +153,8 @@ pub struct Outside {
     pub mail: Option<Mailer>,
     /// Where people may sign in with an account from elsewhere.
     pub providers: Providers,
+    /// The way to Stripe, where payments are taken.
+    pub stripe: Option<Stripe>,
 }
 
 /// Everything that the domain needs.
@@ -136,6 +169,8 @@ pub struct Ctx {
     pub engine: Arc<dyn Engine>,
     /// The way to the mail server, where one is set.
     pub mail: Option<Mailer>,
+    /// The way to Stripe, where payments are taken.
+    pub stripe: Option<Stripe>,
     /// Where people may sign in with an account from elsewhere.
     pub providers: Providers,
     /// Seals and signs what is for this panel alone.
@@ -154,6 +189,10 @@ pub struct Ctx {
     pub nudge: Notify,
     /// Wakes the worker of backups.
     pub backups_nudge: Notify,
+    /// Wakes the workers of payments and subscriptions.
+    pub payments_nudge: Notify,
+    /// Wakes the meter.
+    pub billing_nudge: Notify,
     /// Nodes whose links have to end now.
     pub cut: broadcast::Sender<NodeId>,
     /// Logs of games, as far as somebody reads them.
@@ -179,7 +218,7 @@ pub struct Ctx {
 impl Ctx {
     /// Puts it together; the catalogue is loaded from the database.
     pub async fn new(db: Db, clock: Arc<dyn Clock>, outside: Outside, policy: Policy) -> Result<Arc<Ctx>, crate::store::StoreError> {
-        let Outside { objects, engine, mail, providers } = outside;
+        let Outside { objects, engine, mail, stripe, providers } = outside;
         let panel = super::nodes::panel_id(&db).await?;
         let catalogue = Catalogue::load(&db).await?;
         Ok(Arc::new(Ctx {
@@ -188,6 +227,7 @@ impl Ctx {
             objects,
             engine,
             mail,
+            stripe,
             providers,
             seals: Seals::new(policy.secret_key.clone()),
             relying_party: RelyingParty::at(&policy.base_url),
@@ -197,6 +237,8 @@ impl Ctx {
             changes: broadcast::channel(CHANGES).0,
             nudge: Notify::new(),
             backups_nudge: Notify::new(),
+            payments_nudge: Notify::new(),
+            billing_nudge: Notify::new(),
             cut: broadcast::channel(CUTS).0,
             logs: LogHub::default(),
             limits: Limits::default(),

@@ -30,6 +30,8 @@ const JOINS: u32 = 30;
 const INVITATIONS: u32 = 30;
 /// Console lines of one account in a minute.
 const CONSOLE_LINES: u32 = 120;
+/// Pages of Stripe that one account may have opened in a minute.
+const CHECKOUTS: u32 = 20;
 /// Keys that are kept before the unused are dropped.
 const KEYS_MAX: usize = 100_000;
 
@@ -46,6 +48,7 @@ pub struct Limits {
     join: DefaultKeyedRateLimiter<String>,
     console: DefaultKeyedRateLimiter<String>,
     invite: DefaultKeyedRateLimiter<String>,
+    checkout: DefaultKeyedRateLimiter<String>,
 }
 
 fn per_minute(number: u32) -> DefaultKeyedRateLimiter<String> {
@@ -76,6 +79,7 @@ impl Default for Limits {
             join: per_minute(JOINS),
             console: per_minute(CONSOLE_LINES),
             invite: per_hour(INVITATIONS),
+            checkout: per_minute(CHECKOUTS),
         }
     }
 }
@@ -138,6 +142,11 @@ impl Limits {
     /// One more invitation of this account.
     pub fn invite(&self, account: &str) -> Result<(), Refusal> {
         check(&self.invite, &account.to_owned())
+    }
+
+    /// One more page of Stripe's for this account.
+    pub fn checkout(&self, account: &str) -> Result<(), Refusal> {
+        check(&self.checkout, &account.to_owned())
     }
 
     /// One more console line of this account.

@@ -15,9 +15,11 @@ pub mod games;
 pub mod idempotency;
 pub mod limits;
 pub mod logs;
+mod low_balance;
 pub mod mails;
 pub mod nodes;
 pub mod passwords;
+pub mod payments;
 mod recent;
 pub mod reports;
 pub mod savings;
@@ -27,12 +29,13 @@ pub mod servers;
 pub mod sessions;
 pub mod shares;
 pub mod sign_in;
+pub mod subscriptions;
 pub mod templates;
 pub mod tokens;
 pub mod users;
 
 pub use actor::Actor;
-pub use ctx::{Change, Ctx, Outside, Policy};
+pub use ctx::{Change, Ctx, Outside, Policy, Sales};
 
 use sha2::{Digest, Sha256};
 
@@ -59,6 +62,9 @@ pub enum Refusal {
         /// Seconds to wait.
         wait_secs: u64,
     },
+    /// Somebody outside of the panel does not do their part: worth another try.
+    #[error("{0}")]
+    Away(String),
     /// The database did not do its part.
     #[error("the database did not answer as it should")]
     Store(#[from] StoreError),
@@ -81,7 +87,8 @@ impl Refusal {
             | Refusal::Forbidden
             | Refusal::Conflict(_)
             | Refusal::Invalid(_)
-            | Refusal::TooMany { .. } => false,
+            | Refusal::TooMany { .. }
+            | Refusal::Away(_) => false,
         }
     }
 }

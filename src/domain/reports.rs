@@ -93,7 +93,14 @@ fn add(totals: &mut Totals, sum: &Sum) {
             totals.used += -sum.amount;
             *totals.used_by_game.entry(sum.game.clone()).or_default() += -sum.amount;
         }
+        // Charged, and given back because a subscription covers that time.
+        EntryKind::Covered => {
+            totals.used += -sum.amount;
+            *totals.used_by_game.entry(sum.game.clone()).or_default() += -sum.amount;
+        }
         EntryKind::Signup | EntryKind::Grant | EntryKind::Demonstration => totals.granted += sum.amount,
+        EntryKind::Payment => totals.sold += sum.amount,
+        EntryKind::Refund | EntryKind::Dispute => totals.taken_back += -sum.amount,
     }
 }
 

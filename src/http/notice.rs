@@ -91,6 +91,16 @@ said! {
     TryBegun: "try" => "The backup is being tried out: it is unpacked and checked, and nothing of the server is changed.";
     UndoBegun: "undo" => "The data from before are being put back.";
     ScheduleSaved: "schedule" => "The schedule is saved.";
+    NothingPaid: "nothing-paid" => "Nothing was paid, and nothing is charged.";
+    MonthBegun: "month" => "It is paid by the month now.";
+    MonthConfirming: "month-soon" => "The payment is being confirmed. This page shows it as soon as it is there.";
+    MonthEnds: "month-ends" => "The subscription ends with the month that is paid.";
+    MonthGoesOn: "month-on" => "The subscription goes on.";
+    PlanChanged: "plan" => "The plan is changed. The difference is settled with the next invoice, and the server has its new size from its next start.";
+    PlanChanging: "plan-soon" => "Room is kept for the new plan. It counts as soon as Stripe has answered.";
+    ByTheHour: "hourly" => "It goes on by the hour, with credits.";
+    AutoOn: "auto" => "Automatic top-ups are on.";
+    AutoOff: "auto-off" => "Automatic top-ups are off.";
     ScheduleEnded: "schedule-ended" => "No more backups are made by themselves. Those that are there stay.";
 }
 

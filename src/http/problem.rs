@@ -70,6 +70,9 @@ impl Problem {
     }
 }
 
+/// When it is worth asking again whoever is outside, in seconds.
+const AWAY_SECS: u64 = 60;
+
 /// What a full disk sounds like.
 const FULL: &str =
     "The disk of this panel is full, so nothing new can be written down. Nothing is lost. Whoever runs it has to free some space.";
@@ -88,6 +91,7 @@ impl From<Refusal> for Problem {
                 retry_after: Some(wait_secs),
                 ..Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("Wait {wait_secs} seconds, then try again."))
             },
+            Refusal::Away(why) => Problem { retry_after: Some(AWAY_SECS), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, why) },
             Refusal::Store(_) if refusal.is_full() => {
                 Problem { retry_after: Some(FULL_SECS), cause: Some(refusal.into()), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, FULL) }
             }

@@ -104,6 +104,10 @@ ids! {
     TemplateId;
     /// An archive of a server's data.
     BackupId;
+    /// A payment.
+    PaymentId;
+    /// A subscription, as this panel names it.
+    SubscriptionId;
     /// This panel: the label on everything it made on a node.
     PanelId;
 }

@@ -18,11 +18,28 @@ pub enum EntryKind {
     Grant,
     /// Topped up freely, on a panel for demonstrations.
     Demonstration,
+    /// Paid for.
+    Payment,
+    /// A payment was refunded; or a refund failed, and it is there again.
+    Refund,
+    /// A payment was disputed with the bank; or a dispute was won, and it is there again.
+    Dispute,
+    /// Charged for time that a subscription turned out to cover.
+    Covered,
 }
 
 impl EntryKind {
     /// All of them.
-    pub const ALL: [EntryKind; 4] = [EntryKind::Signup, EntryKind::Charge, EntryKind::Grant, EntryKind::Demonstration];
+    pub const ALL: [EntryKind; 8] = [
+        EntryKind::Signup,
+        EntryKind::Charge,
+        EntryKind::Grant,
+        EntryKind::Demonstration,
+        EntryKind::Payment,
+        EntryKind::Refund,
+        EntryKind::Dispute,
+        EntryKind::Covered,
+    ];
 
     /// As stored and sent.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +48,10 @@ impl EntryKind {
             EntryKind::Charge => "charge",
             EntryKind::Grant => "grant",
             EntryKind::Demonstration => "demonstration",
+            EntryKind::Payment => "payment",
+            EntryKind::Refund => "refund",
+            EntryKind::Dispute => "dispute",
+            EntryKind::Covered => "covered",
         }
     }
 
@@ -43,7 +64,7 @@ impl EntryKind {
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// `charge:<server>:<from ms>`, `signup:<user>`, `grant:<random>`.
+    /// `charge:<server>:<from ms>`, `signup:<user>`, `grant:<random>`, `payment:<payment>`, `back:<payment>:<turn>`, `cover:<server>:<from ms>`.
     pub key: String,
     /// When it was posted.
     pub at: Millis,

@@ -21,6 +21,16 @@ pub struct Size {
 }
 
 impl Size {
+    /// So much less, and never less than nothing.
+    #[must_use]
+    pub fn minus(self, other: Size) -> Size {
+        Size {
+            cpu_millis: self.cpu_millis.saturating_sub(other.cpu_millis),
+            memory_mib: self.memory_mib.saturating_sub(other.memory_mib),
+            disk_mib: self.disk_mib.saturating_sub(other.disk_mib),
+        }
+    }
+
     /// So many of it together.
     #[must_use]
     pub fn times(self, number: u64) -> Size {

@@ -282,6 +282,17 @@ pub struct Server {
     pub variables: BTreeMap<String, String>,
     /// What has to happen to its data first.
     pub pending: Option<Pending>,
+    /// A subscription pays for it: it runs whatever the balance is.
+    pub covered: bool,
+    /// What was wanted of it before it expired.
+    pub expired_from: Option<Wanted>,
+}
+
+impl Server {
+    /// What an hour of it costs in credits as it is now: nothing unless it runs, and nothing while a subscription pays for it.
+    pub fn costs_now(&self) -> Credits {
+        if self.life.phase == Phase::Running && !self.covered { self.per_hour } else { Credits::ZERO }
+    }
 }
 
 /// What has to happen to a server's data before all that its row says can come true.

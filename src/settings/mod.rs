@@ -7,6 +7,7 @@ mod identity;
 pub mod link;
 mod mail;
 mod objects;
+mod payments;
 pub mod secrets;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use figment::value::Value;
 
 pub use mail::Mail;
 pub use objects::Objects;
+pub use payments::Payments;
 
 use crate::identity::Setup;
 use crate::model::money::Credits;
@@ -50,6 +52,8 @@ pub struct Settings {
     pub mail: Mail,
     /// Where people may sign in with an account from elsewhere.
     pub providers: Vec<Setup>,
+    /// Payments.
+    pub payments: Payments,
     /// Sleeping and reconciling.
     pub life: Life,
     /// What the program says of itself.
@@ -265,6 +269,7 @@ impl Settings {
             credits: Money::read(&mut reader)?,
             mail: Mail::read(&mut reader, &web)?,
             providers: identity::read(&mut reader)?,
+            payments: Payments::read(&mut reader)?,
             life: Life::read(&mut reader)?,
             log: Log::read(&mut reader)?,
             objects: Objects::read(&mut reader, &data.dir)?,

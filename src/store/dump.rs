@@ -14,8 +14,8 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{FromRow, Row, TypeInfo, ValueRef};
 
 use super::db::{Sql, migrations};
-use super::{Db, StoreError};
-use crate::model::time::Millis;
+use super::{Db, StoreError, payments, subscriptions};
+use crate::model::time::{DAY, Millis};
 
 /// Tables that are not in a dump. Whoever has a session logs in again; a dump that falls into wrong hands opens none.
 pub const LEFT_OUT: [&str; 1] = ["sessions"];
@@ -23,6 +23,8 @@ pub const LEFT_OUT: [&str; 1] = ["sessions"];
 const OF_A_FIRST_START: [&str; 6] = ["panel", "games", "plans", "nodes", "figures", "node_samples"];
 /// By how much every server's generation grows: nodes refuse commands of a lower one than they have seen since the dump.
 pub const AHEAD: i64 = 1_000_000;
+/// Payments that began so long before are asked about anew: nothing more goes back of older ones.
+const LOOKED_BACK: i64 = 180 * DAY;
 /// Most values of one statement, and most bytes of text.
 const VALUES_MAX: usize = 8_000;
 const BYTES_MAX: usize = 1 << 20;
@@ -437,6 +439,11 @@ pub async fn forget_what_was_under_way(tx: &Db, tables: &[Table], now: Millis) -
     let there = |name: &str| tables.iter().any(|table| table.name == name);
     tx.run(Sql::Text(SERVERS, vec![AHEAD.into()])).await?;
     tx.run(Sql::Text(COMMANDS, vec![])).await?;
+    // What was paid, refunded or ended since is asked of Stripe.
+    if there("payments") && there("subscriptions") {
+        payments::all_due(tx, now - LOOKED_BACK).await?;
+        subscriptions::all_due(tx, now).await?;
+    }
     // Dumps of earlier Roosts have no backups of servers.
     if there("backups") && there("object_trash") && there("restores") {
         tx.run(Sql::Text(TRASH, vec![now.0.into()])).await?;

@@ -3,11 +3,12 @@
 use sea_query::{Expr, ExprTrait, Iden, Order, Query};
 use sqlx::FromRow;
 
+use super::db::Sql;
 use super::{Db, StoreError, Tx, users};
 use crate::model::ids::UserId;
 use crate::model::ledger::{Entry, EntryKind};
 use crate::model::money::Credits;
-use crate::model::time::Millis;
+use crate::model::time::{DAY, Millis};
 
 #[derive(Iden)]
 enum Transactions {
@@ -75,7 +76,15 @@ pub async fn post(tx: &Tx, user: &UserId, entry: &Entry) -> Result<(), StoreErro
         ])
         .to_owned();
     tx.run(&insert).await?;
+    add_to_day(tx, user, entry.at, entry.amount).await?;
     users::add_to_balance(tx, user.as_str(), entry.amount).await
+}
+
+/// What a day moved is kept beside the entries, so that the balance at any of them is known without reading all that came after it.
+async fn add_to_day(tx: &Tx, user: &UserId, at: Millis, amount: Credits) -> Result<(), StoreError> {
+    const ADD: &str = "INSERT INTO ledger_days (user_id, day, amount) VALUES ($1, $2, $3) \
+        ON CONFLICT (user_id, day) DO UPDATE SET amount = ledger_days.amount + excluded.amount";
+    tx.run(Sql::Text(ADD, vec![user.as_str().into(), (at.0 / DAY).into(), amount.0.into()])).await.map(drop)
 }
 
 /// Somebody's entries, newest first, behind the entry `(at, key)`.
@@ -103,16 +112,32 @@ struct SumRow {
 /// The sum of somebody's entries: what the balance has to be.
 pub async fn sum_of_user(db: &Db, user: &UserId) -> Result<Credits, StoreError> {
     let sql = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS total FROM transactions WHERE user_id = $1";
-    let row: Option<SumRow> = db.opt(super::db::Sql::Text(sql, vec![user.as_str().into()])).await?;
+    let row: Option<SumRow> = db.opt(Sql::Text(sql, vec![user.as_str().into()])).await?;
     Ok(Credits(row.map_or(0, |row| row.total)))
 }
 
-/// The sum of somebody's entries from the entry `(at, key)` on, that one included.
+/// The sum of somebody's entries from the entry `(at, key)` on, that one included. Reads the entries of one day, and a number for each
+/// day since.
 pub async fn sum_from(db: &Db, user: &UserId, at: Millis, key: &str) -> Result<Credits, StoreError> {
-    let sql = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS total FROM transactions \
-               WHERE user_id = $1 AND (at > $2 OR (at = $2 AND key >= $3))";
-    let row: Option<SumRow> = db.opt(super::db::Sql::Text(sql, vec![user.as_str().into(), at.0.into(), key.into()])).await?;
-    Ok(Credits(row.map_or(0, |row| row.total)))
+    const SAME_DAY: &str = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS total FROM transactions \
+        WHERE user_id = $1 AND at >= $2 AND at < $4 AND (at > $2 OR key >= $3)";
+    const LATER: &str = "SELECT CAST(COALESCE(SUM(amount), 0) AS BIGINT) AS total FROM ledger_days WHERE user_id = $1 AND day > $2";
+    let day = at.0.clamp(0, i64::MAX / 2) / DAY;
+    let values = vec![user.as_str().into(), at.0.into(), key.into(), ((day + 1) * DAY).into()];
+    let same_day: Option<SumRow> = db.opt(Sql::Text(SAME_DAY, values)).await?;
+    let later: Option<SumRow> = db.opt(Sql::Text(LATER, vec![user.as_str().into(), day.into()])).await?;
+    Ok(Credits([same_day, later].into_iter().flatten().map(|row| row.total).sum()))
+}
+
+/// Accounts of which a day's number is not the sum of its entries. There must be none.
+pub async fn days_out_of_sum(db: &Db, limit: i64) -> Result<Vec<UserId>, StoreError> {
+    const ODD: &str = "SELECT DISTINCT user_id AS id FROM (\
+            SELECT user_id, day, SUM(amount) AS difference FROM (\
+                SELECT user_id, at / 86400000 AS day, amount FROM transactions \
+                UNION ALL SELECT user_id, day, -amount FROM ledger_days) AS both_sides \
+            GROUP BY user_id, day) AS days WHERE difference <> 0 ORDER BY id LIMIT $1";
+    let rows: Vec<UserRow> = db.all(Sql::Text(ODD, vec![limit.into()])).await?;
+    rows.into_iter().map(|row| row.id.parse().map_err(|_| StoreError::Unreadable("transactions.user_id"))).collect()
 }
 
 #[derive(FromRow)]
@@ -125,6 +150,6 @@ pub async fn out_of_balance(db: &Db, limit: i64) -> Result<Vec<UserId>, StoreErr
     let sql = "SELECT users.id AS id FROM users LEFT JOIN transactions ON transactions.user_id = users.id \
                GROUP BY users.id, users.balance HAVING users.balance <> COALESCE(SUM(transactions.amount), 0) \
                ORDER BY users.id LIMIT $1";
-    let rows: Vec<UserRow> = db.all(super::db::Sql::Text(sql, vec![limit.into()])).await?;
+    let rows: Vec<UserRow> = db.all(Sql::Text(sql, vec![limit.into()])).await?;
     rows.into_iter().map(|row| row.id.parse().map_err(|_| StoreError::Unreadable("users.id"))).collect()
 }

@@ -56,11 +56,13 @@ pub(super) enum Servers {
     LayersBefore,
     Variables,
     Pending,
+    Covered,
+    ExpiredFrom,
 }
 
 use Servers as S;
 
-const COLUMNS: [Servers; 39] = [
+const COLUMNS: [Servers; 41] = [
     S::Id,
     S::Owner,
     S::Name,
@@ -100,6 +102,8 @@ const COLUMNS: [Servers; 39] = [
     S::LayersBefore,
     S::Variables,
     S::Pending,
+    S::Covered,
+    S::ExpiredFrom,
 ];
 
 #[derive(FromRow)]
@@ -142,6 +146,8 @@ struct ServerRow {
     layers_before: String,
     variables: String,
     pending: Option<String>,
+    covered: i64,
+    expired_from: Option<String>,
 }
 
 fn read<T: DeserializeOwned>(text: &str, column: &'static str) -> Result<T, StoreError> {
@@ -200,6 +206,11 @@ impl TryFrom<ServerRow> for Server {
             layers_before: read(&row.layers_before, "servers.layers_before")?,
             variables: read(&row.variables, "servers.variables")?,
             pending: row.pending.map(|text| read(&text, "servers.pending")).transpose()?,
+            covered: row.covered != 0,
+            expired_from: row
+                .expired_from
+                .map(|text| Wanted::parse(&text).ok_or(StoreError::Unreadable("servers.expired_from")))
+                .transpose()?,
         })
     }
 }
@@ -248,6 +259,8 @@ fn values(server: &Server, due_at: Millis) -> Result<Vec<Value>, StoreError> {
         write(&server.layers_before)?.into(),
         write(&server.variables)?.into(),
         server.pending.as_ref().map(write).transpose()?.into(),
+        i64::from(server.covered).into(),
+        server.expired_from.map(Wanted::as_str).into(),
     ])
 }
 
@@ -428,6 +441,14 @@ pub async fn pending(db: &Db, after: &str, limit: u64) -> Result<Vec<Server>, St
     let mut select = select();
     select.and_where(Expr::col(S::Pending).is_not_null()).and_where(Expr::col(S::Id).gt(after));
     select.order_by(S::Id, Order::Asc).limit(limit);
+    rows(db, select).await
+}
+
+/// Servers that nobody pays for and whose data go at a moment that is set, by id, behind `after`.
+pub async fn expired(db: &Db, after: &str, limit: u64) -> Result<Vec<Server>, StoreError> {
+    let mut select = select();
+    select.and_where(Expr::col(S::Wanted).eq(Wanted::Expired.as_str())).and_where(Expr::col(S::DeleteAfter).is_not_null());
+    select.and_where(Expr::col(S::Id).gt(after)).order_by(S::Id, Order::Asc).limit(limit);
     rows(db, select).await
 }
 

@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::{Ctx, Refusal, backups, billing, books, figures, mails, nodes, reports, servers};
+use crate::domain::{Ctx, Refusal, backups, billing, books, figures, mails, nodes, payments, reports, servers, subscriptions};
 
 /// How long tasks have to end.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -26,6 +26,9 @@ const BACKUPS_EVERY: Duration = Duration::from_secs(5);
 
 /// How often is looked whether a day is over, for sums of the day and the check of the night.
 const BOOKS_EVERY: Duration = Duration::from_mins(10);
+
+/// How often payments and subscriptions are looked at.
+const PAYMENTS_EVERY: Duration = Duration::from_secs(10);
 
 /// How often the outbox of letters is looked at.
 const MAILS_EVERY: Duration = Duration::from_secs(5);
@@ -163,11 +166,17 @@ pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
         let ctx = sleep.clone();
         async move { servers::auto_sleep(&ctx).await.map(drop) }
     });
-    let bills = ctx.clone();
-    runner.every("billing", periods.billing, move || {
-        let ctx = bills.clone();
-        async move { billing::tick(&ctx).await.map(drop) }
-    });
+    runner.nudged("billing", periods.billing, ctx, |ctx| &ctx.billing_nudge, |ctx| async move { billing::tick(&ctx).await.map(drop) });
+    runner.nudged(
+        "payments",
+        PAYMENTS_EVERY,
+        ctx,
+        |ctx| &ctx.payments_nudge,
+        |ctx| async move {
+            payments::tick(&ctx).await?;
+            subscriptions::tick(&ctx).await.map(drop)
+        },
+    );
     let noted = ctx.clone();
     runner.every("figures", FIGURES_EVERY, move || {
         let ctx = noted.clone();
@@ -191,6 +200,7 @@ pub fn start(runner: &mut Runner, ctx: &Arc<Ctx>, periods: Periods) {
         let ctx = sweeps.clone();
         async move {
             servers::sweep(&ctx).await?;
+            payments::sweep(&ctx).await?;
             nodes::sweep(&ctx).await
         }
     });

@@ -108,7 +108,8 @@ pub struct Panel {
 async fn open(url: &str, world: &World, folder: &std::path::Path, lives: i64) -> (Arc<Ctx>, Arc<Authority>, SocketAddr, JoinSet<()>) {
     let engine = Arc::new(DockerEngine::default());
     let db = Db::open(url).await.expect("the database opens");
-    let outside = Outside { objects: world.ctx.objects.clone(), engine: engine.clone(), mail: None, providers: Providers::default() };
+    let outside =
+        Outside { objects: world.ctx.objects.clone(), engine: engine.clone(), mail: None, stripe: None, providers: Providers::default() };
     let ctx = Ctx::new(db, world.clock.clone(), outside, world.ctx.policy.clone()).await.expect("the panel starts");
     let authority = Arc::new(Authority::open(folder, ctx.clock.now().0 / 1_000).expect("an authority"));
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");

@@ -144,17 +144,22 @@ fn faults(html: &str) -> String {
     faults
 }
 
+/// Where receipts, invoices and payments are.
+const PAYS: [&str; 3] = ["https://checkout.stripe.com/", "https://invoice.stripe.com/", "https://pay.stripe.com/"];
+
 /// What the content security policy would refuse, and what hostile words could have brought in.
 fn foreign(element: &Element) -> Option<&'static str> {
     let named = |test: fn(&str) -> bool| element.attributes.keys().any(|name| test(name));
     let leads = |name: &str, ways: &[&str]| element.get(name).is_none_or(|to| ways.iter().any(|way| to.starts_with(way)));
+    // The payment service's own pages, where a link says nothing of where it was clicked.
+    let pays = element.get("rel") == Some("noreferrer") && leads("href", &PAYS);
     if element.tag == "style" || named(|name| name == "style") {
         Some("a style inside the page")
     } else if named(|name| name.starts_with("on") || name == "srcdoc") {
         Some("a script in an attribute")
     } else if element.tag == "script" && element.get("src").is_none_or(|src| !src.starts_with("/static/")) {
         Some("a script that is not ours")
-    } else if !leads("href", &["/", "#"]) || !leads("action", &["/"]) || !leads("src", &["/static/"]) {
+    } else if !(pays || leads("href", &["/", "#"])) || !leads("action", &["/"]) || !leads("src", &["/static/"]) {
         Some("a way out of this site")
     } else if !leads("hx-post", &["/"]) || !leads("ws-connect", &["/"]) {
         Some("htmx leads out of this site")

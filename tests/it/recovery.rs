@@ -80,7 +80,7 @@ fn link(letter: &str) -> String {
 async fn with_mail<F: Future<Output = ()>>(test: &str, body: impl Fn(App, std::sync::Arc<MailServer>) -> F) {
     let Some(program) = services::smtp(test) else { return };
     let server = std::sync::Arc::new(MailServer::start(&program));
-    let abroad = Abroad { setups: Vec::new(), smtp: Some(server.url.clone()) };
+    let abroad = Abroad { setups: Vec::new(), smtp: Some(server.url.clone()), stripe: None };
     on_site_abroad(test, Policy::default(), abroad, |app| {
         // The second database begins with an empty box.
         if server.folder.path().join("box/new").exists() {
@@ -318,7 +318,7 @@ async fn a_mail_server_that_is_away_is_tried_again_until_it_takes_the_letter() {
     let test = "a_mail_server_that_is_away_is_tried_again_until_it_takes_the_letter";
     let Some(program) = services::smtp(test) else { return };
     let server = MailServer::start(&program);
-    let abroad = |url: &str| Abroad { setups: Vec::new(), smtp: Some(url.to_owned()) };
+    let abroad = |url: &str| Abroad { setups: Vec::new(), smtp: Some(url.to_owned()), stripe: None };
     let nowhere = format!("smtp://127.0.0.1:{}", services::free_port(&services::LISTENERS));
     on_site_abroad(test, Policy::default(), abroad(&nowhere), |app| async move {
         let ctx = &app.world.ctx;

@@ -44,6 +44,8 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     // For whoever holds a server's key; roles do not count.
     ("POST", "/api/webhook/wake", [U; 6]),
     ("POST", "/api/webhook/activity", [U; 6]),
+    // For whoever signs as Stripe does; without payments there is nobody to believe.
+    ("POST", "/webhooks/stripe", [N; 6]),
     ("GET", "/static/{*path}", [O; 6]),
     ("GET", "/auth/login", [O; 6]),
     ("POST", "/auth/login", [O; 6]),
@@ -110,6 +112,16 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("GET", "/billing/live", [U, O, O, O, O, O]),
     ("POST", "/billing/add-funds", [L, O, O, O, O, O]),
     ("POST", "/billing/grant", [L, F, F, F, F, O]),
+    ("GET", "/billing/return", [L, O, O, O, O, O]),
+    ("POST", "/billing/portal", [L, O, O, O, O, O]),
+    ("POST", "/billing/auto", [L, O, O, O, O, O]),
+    ("POST", "/billing/auto/off", [L, O, O, O, O, O]),
+    // Whoever pays is asked for nobody else.
+    ("POST", "/servers/{id}/subscribe", [L, N, O, F, F, F]),
+    ("POST", "/servers/{id}/subscription/end", [L, N, O, F, F, F]),
+    ("POST", "/servers/{id}/subscription/keep", [L, N, O, F, F, F]),
+    ("POST", "/servers/{id}/plan", [L, N, O, F, F, F]),
+    ("POST", "/servers/{id}/by-the-hour", [L, N, O, F, F, F]),
     ("GET", "/account", [L, O, O, O, O, O]),
     ("POST", "/account/password", [L, O, O, O, O, O]),
     ("POST", "/account/verify", [L, O, O, O, O, O]),

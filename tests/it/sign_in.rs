@@ -22,7 +22,7 @@ async fn with_club<F: Future<Output = ()>>(test: &str, body: impl Fn(App, std::s
 
 async fn with_club_under<F: Future<Output = ()>>(test: &str, policy: Policy, body: impl Fn(App, std::sync::Arc<Peer>) -> F) {
     let peer = std::sync::Arc::new(Peer::start().await);
-    let abroad = Abroad { setups: vec![peer.club()], smtp: None };
+    let abroad = Abroad { setups: vec![peer.club()], smtp: None, stripe: None };
     on_site_abroad(test, policy, abroad, |app| body(app, peer.clone())).await;
 }
 
@@ -342,7 +342,7 @@ async fn an_issuer_that_cannot_be_read_says_so_at_its_button_and_is_asked_again_
     let kind = || Kind::OpenId { issuer: peer.url.clone(), fresh: Fresh::Login };
     let other = Kind::OpenId { issuer: format!("{}/", peer.url.replace("127.0.0.1", "localhost")), fresh: Fresh::Login };
     let setups = vec![setup("hangs", kind()), setup("fails", kind()), setup("huge", kind()), setup("other", other)];
-    on_site_abroad(test, Policy::default(), Abroad { setups, smtp: None }, |app| {
+    on_site_abroad(test, Policy::default(), Abroad { setups, smtp: None, stripe: None }, |app| {
         let peer = peer.clone();
         async move {
             let browser = app.browser();
@@ -477,7 +477,7 @@ async fn github_discord_and_many_tenants_say_who_somebody_is_in_their_own_ways()
         setup("discord", Kind::Discord { site, api }),
         setup("microsoft", Kind::Microsoft { issuer: format!("{}/common/v2.0", peer.url) }),
     ];
-    let abroad = Abroad { setups, smtp: None };
+    let abroad = Abroad { setups, smtp: None, stripe: None };
     let test = "github_discord_and_many_tenants_say_who_somebody_is_in_their_own_ways";
     on_site_abroad(test, Policy::default(), abroad, |app| {
         let peer = peer.clone();

@@ -106,7 +106,7 @@ async fn somebody_gets_in_by_provider_app_passkey_and_recovery_code() {
     // Browsers know passkeys of names only, and of plain HTTP only on this machine.
     let url = format!("http://localhost:{}", listener.local_addr().expect("an address").port());
     let policy = Policy { base_url: url.clone(), ..Policy::default() };
-    let abroad = Abroad { setups: vec![provider.setup()], smtp: None };
+    let abroad = Abroad { setups: vec![provider.setup()], smtp: None, stripe: None };
     let database = format!("sqlite://{}/roost.db", data.path().display());
     let world = World::open_abroad(&database, Arc::new(TestClock::default()), policy, abroad).await;
     let app = App::at(world, WebSettings { backend_url: url.clone(), ..WebSettings::default() }, listener, url.clone());

@@ -25,11 +25,17 @@ const BANNED: [&str; 7] = [
     concat!("/wo", "rk/"),
 ];
 /// Libraries that one room hides from all others.
-const HIDDEN: [(&str, &str); 9] = [
+const HIDDEN: [(&str, &str); 15] = [
     ("chacha20poly1305", "src/domain/seals"),
     ("bollard", "src/node/docker"),
     ("lettre", "src/mail"),
     ("openidconnect", "src/identity"),
+    ("stripe_billing", "src/payments"),
+    ("stripe_checkout", "src/payments"),
+    ("stripe_core", "src/payments"),
+    ("stripe_product", "src/payments"),
+    ("stripe_shared", "src/payments"),
+    ("stripe_types", "src/payments"),
     ("sqlx", "src/store"),
     ("sea_query", "src/store"),
     ("sea_query_sqlx", "src/store"),

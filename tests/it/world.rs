@@ -19,6 +19,7 @@ use roost::model::servers::Server;
 use roost::model::time::{Clock, Millis};
 use roost::objects::folder::FolderStore;
 use roost::objects::{ObjectStore, Verb};
+use roost::payments::{Stripe, StripeConfig};
 use roost::store::Db;
 use roost::wire::agent::{Action, Command, EventKind, FromNode, ToNode, UrlFor, VERSION};
 use sha2::{Digest, Sha256};
@@ -71,6 +72,8 @@ pub struct Abroad {
     pub setups: Vec<Setup>,
     /// The mail server.
     pub smtp: Option<String>,
+    /// How it reaches Stripe, where it takes payments.
+    pub stripe: Option<Box<StripeConfig>>,
 }
 
 /// The object store, which outlives the panel's process.
@@ -104,6 +107,13 @@ impl World {
         World::over(url, clock, policy, abroad, Arc::new(Objects { store: Arc::new(store), _folder: folder })).await
     }
 
+    /// The same panel, with a way to Stripe.
+    pub async fn selling(mut self, stripe: StripeConfig) -> World {
+        self.abroad.stripe = Some(Box::new(stripe));
+        self.restart().await;
+        self
+    }
+
     async fn over(url: &str, clock: Arc<TestClock>, policy: Policy, abroad: Abroad, objects: Arc<Objects>) -> World {
         crate::services::ring();
         let db = Db::open(url).await.expect("the database opens");
@@ -111,7 +121,8 @@ impl World {
         let engine = Arc::new(FakeEngine::default());
         let mail = abroad.smtp.as_deref().map(|url| Mailer::new(url, "Roost <roost@example.org>").expect("a mail server"));
         let providers = Providers::new(abroad.setups.clone(), &policy.base_url).expect("providers");
-        let outside = Outside { objects: objects.store.clone(), engine: engine.clone(), mail, providers };
+        let stripe = abroad.stripe.clone().map(|config| Stripe::new(*config).expect("a way to Stripe"));
+        let outside = Outside { objects: objects.store.clone(), engine: engine.clone(), mail, stripe, providers };
         let ctx = Ctx::new(db, clock.clone(), outside, policy).await.expect("the panel starts");
         nodes::introduce(&ctx, &NodeId::local(), "play.example.org").await.expect("the node is known");
         let world = World { ctx, clock, engine, node: FakeNode::default(), others: BTreeMap::new(), url: url.to_owned(), abroad, objects };
@@ -326,7 +337,8 @@ pub fn form(name: &str) -> servers::Form {
 
 /// Runs a body on a fresh SQLite file, and on a fresh PostgreSQL database where there is a server.
 pub async fn on_both<F: Future<Output = ()>>(test: &str, body: impl Fn(World) -> F) {
-    on_both_with(test, Policy::default(), body).await;
+    // On the heap: every test holds it.
+    Box::pin(on_both_with(test, Policy::default(), body)).await;
 }
 
 /// The same under another policy.

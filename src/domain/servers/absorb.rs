@@ -100,7 +100,7 @@ async fn woke_itself(ctx: &Ctx, id: &ServerId, report: &InstanceReport) -> Resul
     let (Some(woken_at), Seen::Starting { .. } | Seen::Running { .. }) = (report.woken_at, report.seen) else { return Ok(false) };
     let Some(server) = servers::by_id(&ctx.db, id).await? else { return Ok(false) };
     let newer = server.life.wanted == Wanted::Asleep && woken_at > server.life.wanted_since;
-    Ok(newer && billing::can_pay(ctx, &server.owner).await?)
+    Ok(newer && billing::may_run(ctx, &server).await?)
 }
 
 fn see(server: &mut Server, seen: Seen, now: Millis) {
@@ -209,7 +209,7 @@ async fn failed(
 /// Somebody knocked. The node has started it already where it was allowed; here that is made the owner's wish, or taken back.
 async fn woken(ctx: &Arc<Ctx>, event: &Event, client: &str, started: bool) -> Result<(), Refusal> {
     let Some(server) = servers::by_id(&ctx.db, &event.server).await? else { return Ok(()) };
-    let pays = billing::can_pay(ctx, &server.owner).await?;
+    let pays = billing::may_run(ctx, &server).await?;
     if !started || !pays {
         tracing::info!(server = %event.server, client, "a wake was refused");
         ctx.nudge.notify_one();

@@ -256,5 +256,7 @@ async fn row(ctx: &Ctx, tx: &Tx, actor: &Actor, checked: Checked, node: &Node, n
         layers_before: Vec::new(),
         variables: checked.variables,
         pending: None,
+        covered: false,
+        expired_from: None,
     })
 }

@@ -7,6 +7,7 @@ use crate::model::games::Plan;
 use crate::model::ids::{NodeId, ServerId, UserId};
 use crate::model::nodes::{Node, Standing};
 use crate::model::placing::{Candidate, Choice, NoFit, Size, Wish, choose};
+use crate::model::servers::Server;
 use crate::model::time::{DAY, MINUTE, Millis};
 use crate::model::users::Right;
 use crate::store::{Db, StoreError, Tx, nodes, placements, server_lists, servers};
@@ -132,6 +133,23 @@ pub(super) async fn place(ctx: &Ctx, tx: &Tx, wish: &Wish) -> Result<(Node, Choi
         *before = now_there;
     }
     Err(Unplaced::Store(StoreError::Stale))
+}
+
+/// A server is to have another size where it stands: its node promises the room, or says why not, in the transaction that changes it.
+pub(super) async fn resize(ctx: &Ctx, tx: &Tx, before: &Server, after: &Server) -> Result<(), Refusal> {
+    let games = ctx.games();
+    let size_of = |server: &Server| games.plan(&server.game, &server.plan).map(|(_, plan)| size(plan)).unwrap_or_default();
+    nodes::hold(tx, &before.node).await?;
+    let node = nodes::by_id(tx, &before.node).await?.ok_or(Refusal::NotFound)?;
+    let (promised, servers) = promised(ctx, tx, Some(&node.id)).await?.get(&node.id).copied().unwrap_or_default();
+    let others = promised.minus(size_of(before));
+    // Whether it takes new servers does not matter to one that is there.
+    let here = Candidate { closed: None, slots: None, ..candidate(&node, (others, servers), ctx.clock.now()) };
+    let wish = Wish { size: size_of(after), region: String::new(), tags: Vec::new() };
+    match here.refuses(&wish, ctx.policy.overcommit) {
+        None => Ok(()),
+        Some(why) => Err(Refusal::Conflict(format!("This plan does not fit where the server stands: that machine {why}."))),
+    }
 }
 
 /// A placement to keep.

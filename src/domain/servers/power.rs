@@ -86,7 +86,7 @@ pub async fn power(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId, power: Power) -
     let server = find(ctx, actor, id, Right::PowerServer).await?;
     let conflict = |why: &str| Refusal::Conflict(why.to_owned());
     let wanted = power.applied_to(server.life.wanted, server.life.trouble.is_some()).map_err(conflict)?;
-    if wanted == Wanted::Running && !billing::can_pay(ctx, &server.owner).await? {
+    if wanted == Wanted::Running && !billing::may_run(ctx, &server).await? {
         return Err(conflict("No credits are left. Get credits, then it can run."));
     }
     if users::by_id(&ctx.db, &server.owner).await?.is_none_or(|owner| owner.suspended.is_some()) {

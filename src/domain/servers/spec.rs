@@ -17,10 +17,10 @@ pub(in crate::domain) fn wake_verdict(server: &Server, balance: Credits) -> Verd
         Wanted::Asleep if matches!(server.pending, Some(Pending::Leaving { .. })) => {
             refused("It is moving to another machine. Try again in a minute.")
         }
-        Wanted::Running | Wanted::Asleep if balance > Credits::ZERO => Verdict::Allowed,
+        Wanted::Running | Wanted::Asleep if server.covered || balance > Credits::ZERO => Verdict::Allowed,
         Wanted::Running | Wanted::Asleep => refused("Its owner has run out of credits."),
         Wanted::Stopped => refused("Its owner has stopped it."),
-        Wanted::Expired => refused("Its subscription has ended."),
+        Wanted::Expired => refused("Its subscription is not paid."),
         Wanted::Deleted => refused("It is being deleted."),
     }
 }

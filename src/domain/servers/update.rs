@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::placing;
 use super::spec::{current_spec, is_current};
-use crate::domain::{Change, Ctx, Refusal, backups};
+use crate::domain::{Change, Ctx, Refusal, backups, subscriptions};
 use crate::model::games::Game;
 use crate::model::ids::{CommandId, NodeId, ServerId};
 use crate::model::layers::{LayerRef, told};
@@ -74,6 +75,13 @@ async fn attempt(
     let called_off = matches!(server.life.wanted, Wanted::Running | Wanted::Deleted);
     if called_off && matches!(server.pending, Some(Pending::Leaving { .. })) {
         server.pending = None;
+    }
+    if before.plan != server.plan {
+        placing::resize(ctx, &tx, &before, &server).await?;
+    }
+    if server.life.wanted == Wanted::Deleted && before.life.wanted != Wanted::Deleted {
+        subscriptions::end_of_server(&tx, id, now).await?;
+        ctx.payments_nudge.notify_one();
     }
     if let Some(report) = &cause.report {
         keep_runs(&tx, &server, report, now).await?;
@@ -227,6 +235,9 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
         entries.push((cause.who.as_str(), format!("wanted {}", is.wanted.as_str()), cause.why.as_str()));
     } else if was.restart_before != is.restart_before && is.restart_before.is_some() {
         entries.push((cause.who.as_str(), "restart".to_owned(), cause.why.as_str()));
+    }
+    if before.plan != after.plan {
+        entries.push((cause.who.as_str(), format!("plan {}", after.plan), cause.why.as_str()));
     }
     if before.layers != after.layers {
         entries.push((cause.who.as_str(), format!("layers {}", told(&before.layers, &after.layers)), cause.why.as_str()));

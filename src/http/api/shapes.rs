@@ -387,16 +387,6 @@ pub(in crate::http) struct Stats {
     pub sleeps_at: Option<String>,
 }
 
-/// The state of somebody's credits.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Billing {
-    pub balance: String,
-    /// Run up since the last charge.
-    pub accrued: String,
-    /// What runs now, an hour.
-    pub per_hour: String,
-}
-
 /// An entry of the ledger.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct EntryShape {

@@ -7,6 +7,7 @@ use super::fields::Field;
 use super::html_parts;
 use super::layout::{Funds, Layout};
 use super::moments::Moment;
+use super::payments::{PayForm, Paying, PaymentSaid};
 use crate::model::money::Credits;
 
 /// `/billing`.
@@ -21,6 +22,8 @@ pub struct BillingPage {
     pub ledger: Ledger,
     /// How to get credits.
     pub top_up: TopUp,
+    /// Payments, months and what is done by itself; none: no payments are taken.
+    pub paying: Option<Paying>,
     /// For admins: posted to `/billing/grant`.
     pub grant: Option<GrantForm>,
     /// Sent along with either form, so that one that is sent twice counts once.
@@ -71,6 +74,8 @@ pub struct RunningNow {
 /// How to get credits.
 #[derive(Debug, Clone)]
 pub enum TopUp {
+    /// At Stripe's page: posted to `/billing/add-funds` with `amount` or `own`.
+    Pay(PayForm),
     /// A demonstration: posted to `/billing/add-funds` with `amount`.
     Demo(Field),
     /// Somebody has to be asked.
@@ -119,6 +124,13 @@ pub enum LedgerWhat {
     },
     /// Anything else, one sentence.
     Said(String),
+}
+
+impl BillingPage {
+    /// What became of a payment that somebody comes back from.
+    pub fn said(&self) -> Option<&PaymentSaid> {
+        self.paying.as_ref()?.said.as_ref()
+    }
 }
 
 impl Ledger {

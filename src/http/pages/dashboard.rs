@@ -62,7 +62,7 @@ impl Summary {
             match server.life.phase {
                 Phase::Running => {
                     awake += 1;
-                    per_hour += server.per_hour;
+                    per_hour += server.costs_now();
                 }
                 Phase::Sleeping => asleep += 1,
                 Phase::Failed => trouble += 1,
@@ -129,6 +129,8 @@ pub struct ServerCard {
     pub per_hour: String,
     /// It costs right now.
     pub costs_now: bool,
+    /// It is paid by the month.
+    pub covered: bool,
     /// When its node was last heard of, if too long ago.
     pub last_seen: Option<Moment>,
 }
@@ -153,7 +155,8 @@ impl ServerCard {
             action: obvious(server),
             no_wake: None,
             per_hour: amount(server.per_hour),
-            costs_now: running,
+            costs_now: running && !server.covered,
+            covered: server.covered,
             last_seen: server.seen_at.filter(|_| silent).map(|at| Moment::relative(at, now)),
         }
     }

@@ -198,6 +198,8 @@ pub struct ServerStats {
     pub per_hour: String,
     /// It costs right now.
     pub costs_now: bool,
+    /// It is paid by the month.
+    pub covered: bool,
 }
 
 /// When it would sleep by itself.
@@ -230,7 +232,8 @@ impl ServerStats {
             players: fresh.and_then(|sample| sample.players),
             sleep: SleepForecast::of(server, rules, now),
             per_hour: amount(server.per_hour),
-            costs_now: running,
+            costs_now: running && !server.covered,
+            covered: server.covered,
         }
     }
 }

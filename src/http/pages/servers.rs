@@ -10,6 +10,7 @@ use super::layers::StandingRow;
 use super::layout::Layout;
 use super::live::{EventRows, LogLines, ServerHead, ServerStats};
 use super::moments::Moment;
+use super::months::MonthPart;
 use crate::model::games::Game;
 use crate::model::servers::{NAME_MAX, Server};
 
@@ -37,6 +38,8 @@ pub struct ServerPage {
     pub may_share: bool,
     /// Id of the visitor's account, where they are a guest who may leave.
     pub leave: Option<String>,
+    /// By the month; none: nothing is sold here.
+    pub month: Option<MonthPart>,
     /// For whoever may change it.
     pub settings: Option<SettingsForm>,
     /// For whoever may delete it.

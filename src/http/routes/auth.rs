@@ -131,7 +131,7 @@ fn whole(refusal: Refusal) -> Result<(StatusCode, String), Problem> {
             Ok((StatusCode::UNPROCESSABLE_ENTITY, fields.0.into_iter().next().map(|(_, message)| message).unwrap_or_default()))
         }
         Refusal::Conflict(why) => Ok((StatusCode::FORBIDDEN, why)),
-        Refusal::NotFound | Refusal::Forbidden | Refusal::TooMany { .. } | Refusal::Store(_) => Err(refusal.into()),
+        Refusal::NotFound | Refusal::Forbidden | Refusal::TooMany { .. } | Refusal::Away(_) | Refusal::Store(_) => Err(refusal.into()),
     }
 }
 

@@ -6,7 +6,7 @@ use axum::response::IntoResponse;
 
 use super::create::by_field;
 use crate::domain::billing::PAGE;
-use crate::domain::{Actor, Refusal, billing, servers};
+use crate::domain::{Actor, Refusal, billing, payments, servers};
 use crate::http::Web;
 use crate::http::notice::{Said, go};
 use crate::http::pages::billing::{BillingPage, GrantForm, Ledger, LedgerRow, LedgerWhat, Pager, Purse, RunningNow, TopUp, signed};
@@ -18,9 +18,10 @@ use crate::http::pages::moments::Moment;
 use crate::http::problem::{Answer, Problem, shown};
 use crate::http::typed::{Asked, Typed};
 use crate::http::who::SignedIn;
+use crate::model::ids::PaymentId;
 use crate::model::ledger::{Entry, EntryKind};
 use crate::model::money::Credits;
-use crate::model::servers::{Phase, Server};
+use crate::model::servers::Server;
 use crate::model::time::Millis;
 
 /// Longest note of a grant, in characters.
@@ -55,6 +56,11 @@ fn what(entry: &Entry, servers: &[Server]) -> LedgerWhat {
         (EntryKind::Signup, _, _) => said("Credits of a new account"),
         (EntryKind::Grant, _, _) => said("Granted by an admin"),
         (EntryKind::Demonstration, _, _) => said("Added freely, for a demonstration"),
+        (EntryKind::Payment, _, _) => said("Paid by card"),
+        (EntryKind::Refund, _, _) => said("A payment was refunded"),
+        (EntryKind::Dispute, _, _) => said("A payment was disputed"),
+        (EntryKind::Covered, Some((_, name)), _) => LedgerWhat::Said(format!("Hours of {name} that its subscription covers")),
+        (EntryKind::Covered, None, _) => said("Hours that a subscription covers"),
     }
 }
 
@@ -93,8 +99,9 @@ pub(super) fn request_key() -> Result<String, Problem> {
 }
 
 /// What was refused: the form, what was typed, what was wrong.
-enum Refused<'a> {
+pub(super) enum Refused<'a> {
     Nothing,
+    Auto(&'a ByField, ByField),
     TopUp(&'a ByField, ByField),
     Grant(&'a ByField, ByField),
 }
@@ -115,7 +122,7 @@ pub(in crate::http) async fn purse(web: &Web, actor: &Actor) -> Result<(Purse, C
         funds: Funds::of(overview.balance, overview.per_hour),
         per_hour: amount(overview.per_hour),
         lasts: lasts(overview.balance - overview.accrued, overview.per_hour),
-        running: servers.iter().filter(|server| server.life.phase == Phase::Running).map(running).collect(),
+        running: servers.iter().filter(|server| server.costs_now() > Credits::ZERO).map(running).collect(),
     };
     Ok((purse, overview.per_hour))
 }
@@ -136,24 +143,43 @@ pub(in crate::http) async fn ledger(web: &Web, actor: &Actor, behind: Option<(Mi
     })
 }
 
-async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, refused: Refused<'_>) -> Result<BillingPage, Problem> {
+/// What the page is to show.
+#[derive(Default)]
+struct At<'a> {
+    /// Entries behind this one.
+    behind: Option<(Millis, &'a str)>,
+    /// A payment that somebody comes back from.
+    payment: Option<PaymentId>,
+}
+
+async fn whole(web: &Web, signed_in: &SignedIn, asked: &At<'_>, refused: Refused<'_>) -> Result<BillingPage, Problem> {
     let (ctx, actor) = (&web.ctx, signed_in.actor());
     let (purse, per_hour) = purse(web, actor).await?;
     let none = ByField::new();
-    let (top_up, grant) = match &refused {
-        Refused::Nothing => ((&none, &none), (&none, &none)),
-        Refused::TopUp(typed, errors) => ((*typed, errors), (&none, &none)),
-        Refused::Grant(typed, errors) => ((&none, &none), (*typed, errors)),
+    let nothing = (&none, &none);
+    let (top_up, grant, auto) = match &refused {
+        Refused::Nothing => (nothing, nothing, nothing),
+        Refused::TopUp(typed, errors) => ((*typed, errors), nothing, nothing),
+        Refused::Grant(typed, errors) => (nothing, (*typed, errors), nothing),
+        Refused::Auto(typed, errors) => (nothing, nothing, (*typed, errors)),
     };
     let demo = || {
         let typed = top_up.0.get("amount").cloned().unwrap_or_else(|| "25".to_owned());
         TopUp::Demo(Field::amount("amount", "How many", typed).error(top_up.1.get("amount").cloned()).required())
     };
+    let paying = super::payments::paying(web, actor, asked.payment.as_ref(), auto).await?;
     Ok(BillingPage {
         layout: signed_in.layout_with(web, per_hour),
         purse,
-        ledger: ledger(web, actor, behind).await?,
-        top_up: if ctx.policy.demo_top_up { demo() } else { TopUp::AskAdmin },
+        ledger: ledger(web, actor, asked.behind).await?,
+        top_up: if payments::are_taken(ctx) {
+            TopUp::Pay(super::payments::pay_form(web, top_up.0, top_up.1))
+        } else if ctx.policy.demo_top_up {
+            demo()
+        } else {
+            TopUp::AskAdmin
+        },
+        paying,
         request: request_key()?,
         grant: billing::may_grant(actor).then(|| grant_form(grant.0, grant.1)),
     })
@@ -161,12 +187,18 @@ async fn whole(web: &Web, signed_in: &SignedIn, behind: Option<(Millis, &str)>, 
 
 /// `GET /billing`
 pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn, asked: Asked) -> Answer {
-    let behind = asked.get("behind").and_then(cursor);
-    Ok(whole(&web, &signed_in, behind, Refused::Nothing).await?.into_response())
+    if asked.get("cancelled").is_some() {
+        return Ok(go("/billing", Said::NothingPaid));
+    }
+    let at = At { behind: asked.get("behind").and_then(cursor), payment: asked.get("payment").and_then(|id| id.parse().ok()) };
+    Ok(whole(&web, &signed_in, &at, Refused::Nothing).await?.into_response())
 }
 
 /// `POST /billing/add-funds`
 pub(super) async fn add_funds(State(web): State<Web>, signed_in: SignedIn, typed: Typed) -> Answer {
+    if payments::are_taken(&web.ctx) {
+        return super::payments::pay(&web, &signed_in, &typed).await;
+    }
     match billing::add_funds(&web.ctx, signed_in.actor(), typed.text("amount"), typed.text("request")).await {
         Ok(_) => Ok(go("/billing", Said::CreditsAdded)),
         Err(Refusal::Invalid(fields)) => refused(&web, &signed_in, Refused::TopUp(typed.values(), by_field(&fields))).await,
@@ -184,8 +216,8 @@ pub(super) async fn grant(State(web): State<Web>, signed_in: SignedIn, typed: Ty
     }
 }
 
-async fn refused(web: &Web, signed_in: &SignedIn, refused: Refused<'_>) -> Answer {
-    Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, whole(web, signed_in, None, refused).await?))
+pub(super) async fn refused(web: &Web, signed_in: &SignedIn, refused: Refused<'_>) -> Answer {
+    Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, whole(web, signed_in, &At::default(), refused).await?))
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use crate::http::problem::Problem;
 use crate::http::who::SignedIn;
 use crate::model::money::Credits;
 use crate::model::nodes::Node;
-use crate::model::servers::{Phase, Server};
+use crate::model::servers::Server;
 use crate::model::users::Right;
 
 /// From here on it is worth a line.
@@ -48,7 +48,7 @@ pub(in crate::http) async fn shared(web: &Web, actor: &Actor, nodes: &[Node]) ->
 
 /// What runs now, an hour.
 pub(in crate::http) fn per_hour(servers: &[Server]) -> Credits {
-    servers.iter().filter(|server| server.life.phase == Phase::Running).map(|server| server.per_hour).sum()
+    servers.iter().map(Server::costs_now).sum()
 }
 
 /// `GET /dashboard`

@@ -14,6 +14,7 @@ pub(in crate::http) mod doors;
 mod history;
 pub(in crate::http) mod layers;
 pub(in crate::http) mod nodes;
+mod payments;
 mod power;
 mod providers;
 mod recovery;
@@ -23,6 +24,7 @@ mod security;
 pub(in crate::http) mod servers;
 pub(in crate::http) mod sharing;
 mod status;
+mod subscriptions;
 pub(in crate::http) mod templates;
 pub(in crate::http) mod users;
 
@@ -169,6 +171,15 @@ pub(in crate::http) fn table() -> Table {
         .get("/billing", billing::page)
         .post("/billing/add-funds", billing::add_funds)
         .post("/billing/grant", billing::grant)
+        .get("/billing/return", payments::returned)
+        .post("/billing/portal", payments::portal)
+        .post("/billing/auto", payments::auto)
+        .post("/billing/auto/off", payments::auto_off)
+        .post("/servers/{id}/subscribe", subscriptions::subscribe)
+        .post("/servers/{id}/subscription/end", subscriptions::end)
+        .post("/servers/{id}/subscription/keep", subscriptions::keep)
+        .post("/servers/{id}/plan", subscriptions::plan)
+        .post("/servers/{id}/by-the-hour", subscriptions::by_the_hour)
         .get("/admin", admin::page)
         .get("/admin/servers", admin::all_servers)
         .get("/admin/users", users::list)
@@ -223,6 +234,7 @@ pub(in crate::http) fn plain() -> Table {
         .get("/ready", status::ready)
         .post("/api/webhook/wake", doors::wake)
         .post("/api/webhook/activity", doors::activity)
+        .post("/webhooks/stripe", payments::webhook)
 }
 
 /// Every route of the site.

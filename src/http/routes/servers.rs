@@ -66,7 +66,7 @@ pub(in crate::http) async fn parts(web: &Web, actor: &Actor, id: &ServerId) -> R
     let usually = servers::usually(&events, server.life.phase);
     let may_act = servers::allowed(actor, &server, Right::PowerServer);
     let mut head = ServerHead::of(&server, shown, &node.public_host, usually, may_act, !node.online(now), now);
-    if server.owner == actor.user.id && actor.user.balance <= Credits::ZERO {
+    if server.owner == actor.user.id && actor.user.balance <= Credits::ZERO && !server.covered {
         head.no_wake = Some("You are out of credits, so it cannot wake. Its world is safe.".to_owned());
     }
     let stats = ServerStats::of(&server, plan, &samples, ctx.policy.idle, now);
@@ -101,6 +101,7 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
     let plan = parts.game.as_ref().map(|(_, plan)| plan);
     let layers = layers::part(web, &parts.server, parts.layers_wait, may(Right::ChangeServer)).await?;
     let backups = backups::part(web, actor, id).await?;
+    let month = super::subscriptions::part(web, actor, &parts.server).await?;
     let delete = may(Right::DeleteServer).then(|| DeleteForm::of(loses(&parts.server, plan), typed, error));
     Ok(ServerPage {
         layout: Layout { notice: refused.notice.or(layout.notice), path: format!("/servers/{id}"), ..layout },
@@ -113,6 +114,7 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
         events: parts.events,
         layers,
         backups,
+        month,
         settings,
         delete,
     })
@@ -129,7 +131,9 @@ pub(super) async fn refused(web: &Web, signed_in: &SignedIn, id: &ServerId, refu
                 Err(_) => Err(Refusal::Conflict(why).into()),
             }
         }
-        Refusal::NotFound | Refusal::Forbidden | Refusal::Invalid(_) | Refusal::TooMany { .. } | Refusal::Store(_) => Err(refusal.into()),
+        Refusal::NotFound | Refusal::Forbidden | Refusal::Invalid(_) | Refusal::TooMany { .. } | Refusal::Away(_) | Refusal::Store(_) => {
+            Err(refusal.into())
+        }
     }
 }
 

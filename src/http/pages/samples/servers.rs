@@ -7,6 +7,7 @@ use crate::http::pages::dashboard::{Dashboard, ServerCard, Summary};
 use crate::http::pages::layout::Notice;
 use crate::http::pages::live::{EventRow, EventRows, LogLines, ServerHead, ServerStats};
 use crate::http::pages::moments::Moment;
+use crate::http::pages::months::MonthPart;
 use crate::http::pages::servers::{DeleteForm, LayersPart, LogPage, ServerPage, SettingsForm};
 use crate::model::backups::{Reason, State};
 use crate::model::games::{EnvRule, EnvVar, Game, GamePort, Plan, Protocol, Ready, Stop};
@@ -140,6 +141,8 @@ pub(super) fn server(n: u8, name: &str, phase: Phase, wanted: Wanted) -> Option<
         region: String::new(),
         tags: Vec::new(),
         pending: None,
+        covered: false,
+        expired_from: None,
         layers: Vec::new(),
         layers_before: Vec::new(),
         variables: std::collections::BTreeMap::new(),
@@ -303,6 +306,18 @@ fn history(words: &str) -> EventRows {
     }
 }
 
+/// Each way to stand by the month with another phase, so that all of them are shown.
+fn month(server: &Server) -> MonthPart {
+    let [offer, opening, covered, ends, unpaid] = super::payments::months();
+    match server.life.phase {
+        Phase::Running => covered,
+        Phase::Sleeping => ends,
+        Phase::Starting => opening,
+        Phase::Expired | Phase::Failed => unpaid,
+        Phase::Requested | Phase::Preparing | Phase::Stopping | Phase::Stopped | Phase::Destroyed => offer,
+    }
+}
+
 impl ServerPage {
     /// Awake, asleep, fetching, in trouble, refused, seen by somebody who may only look.
     pub fn samples() -> Vec<(&'static str, ServerPage)> {
@@ -353,6 +368,7 @@ impl ServerPage {
                 count: 3,
                 next: (server.life.phase == Phase::Running).then(|| Moment::relative(NOW + HOUR, NOW)),
             },
+            month: Some(month(server)),
             settings: Some(SettingsForm::of(server, &game, None, &ByField::new())),
             delete: Some(DeleteForm::of(loses.map(str::to_owned).to_vec(), "", None)),
         })

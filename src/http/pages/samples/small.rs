@@ -1,5 +1,6 @@
 //! Samples of the pages that are not about one server.
 
+use super::payments::{pay_form, paying};
 use super::{HOSTILE, LONG, NOW, RIGHT_TO_LEFT, frame, staff};
 use crate::http::pages::account::{AccountPage, Line, PasswordForm, TokenForm, TokenRow, Verified};
 use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
@@ -94,6 +95,7 @@ impl BillingPage {
                 pager: Pager { newer: None, older: Some("/billing?before=42".to_owned()) },
             },
             top_up: TopUp::AskAdmin,
+            paying: None,
             grant: None,
             request: "0123456789abcdef".to_owned(),
         };
@@ -114,7 +116,10 @@ impl BillingPage {
             grant: Some(grant),
             ..usual.clone()
         };
-        vec![("usual", usual), ("demo", demo), ("admin", admin)]
+        let wrong = "This is not an amount: write it like 25 or 12.50.".to_owned();
+        let pays = BillingPage { top_up: TopUp::Pay(pay_form(None)), paying: Some(paying(false)), ..usual.clone() };
+        let paid = BillingPage { top_up: TopUp::Pay(pay_form(Some(wrong))), paying: Some(paying(true)), ..usual.clone() };
+        vec![("usual", usual), ("demo", demo), ("admin", admin), ("pays", pays), ("paid", paid)]
     }
 }
 
