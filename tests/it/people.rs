@@ -30,6 +30,12 @@ async fn an_admin_finds_an_account_and_changes_its_role() {
         let answer = admin.post(&format!("{page}/role"), &[("role", "viewer")]).await;
         assert_eq!((answer.status, answer.location()), (StatusCode::SEE_OTHER, page.as_str()));
         assert_eq!(ada.get("/admin/servers").await.status, StatusCode::OK, "it counts from the next request");
+        let link = admin.post(&format!("{page}/reset-link"), &[]).await;
+        link.shows("A link to set a new password");
+        let url = link.text.split("<code>").nth(1).expect("a link").split('<').next().expect("whole").replace("&#38;", "&");
+        let path = url.strip_prefix("http://").map_or(url.as_str(), |rest| &rest[rest.find('/').unwrap_or(0)..]).to_owned();
+        assert_eq!(app.browser().get(&path).await.status, StatusCode::OK, "{url}");
+        assert!(!admin.get(&page).await.text.contains(&path), "it is shown once");
         ada.get(&page).await.lacks("Change role");
         let answer = ada.post(&format!("{page}/role"), &[("role", "admin")]).await;
         assert_eq!(answer.status, StatusCode::FORBIDDEN);
@@ -177,6 +183,8 @@ async fn whatever_changes_something_leaves_a_line_and_no_secret() {
         app.browser().post("/auth/login", &[("email", "ada@example.org"), ("password", "guessed it, surely")]).await;
         let program = app.program(&app.actor("ada@example.org").await).await;
         program.post(&format!("/api/servers/{server}/start"), json!({})).await;
+        let body = json!({"email": "eve@example.org", "password": PASSWORD}).to_string();
+        app.browser().send(Method::POST, "/auth/login", &[("content-type", "application/json")], body).await;
         ada.post(&format!("/servers/{server}/sharing"), &[("email", "eve@example.org"), ("grant.power", "on")]).await;
         app.world.clock.pass(SECOND);
         admin.post(&format!("/admin/users/{}/role", actor.user.id), &[("role", "operator")]).await;
@@ -189,6 +197,7 @@ async fn whatever_changes_something_leaves_a_line_and_no_secret() {
             ",404,eve@example.org,".to_owned(),
             ",422,,,,127.0.0.1,POST /auth/login,,".to_owned(),
             format!("token a test,127.0.0.1,POST /api/servers/{{id}}/start,servers/{server},"),
+            ",200,eve@example.org,".to_owned(),
             "invited eve@example.org to: see,power".to_owned(),
             "ada@example.org: from player to operator".to_owned(),
         ] {

@@ -48,9 +48,18 @@ impl Phone {
         Phone(Builder::new().with_secret(secret).build().expect("an app"))
     }
 
-    /// What it shows so many steps from now.
+    /// What it shows so many steps from now, by the clock of a test.
     pub fn shows(&self, app: &App, steps: i64) -> String {
-        let now = app.world.ctx.clock.now().0 / SECOND + 30 * steps;
+        self.at(app.world.ctx.clock.now().0 / SECOND + 30 * steps)
+    }
+
+    /// The same by the clock of this machine.
+    pub fn shows_now(&self, steps: i64) -> String {
+        let now = std::time::UNIX_EPOCH.elapsed().expect("after 1970").as_secs();
+        self.at(i64::try_from(now).expect("not that late") + 30 * steps)
+    }
+
+    fn at(&self, now: i64) -> String {
         self.0.generate(u64::try_from(now).expect("after 1970")).to_string()
     }
 }

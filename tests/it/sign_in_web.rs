@@ -21,13 +21,13 @@ use crate::services;
 use crate::world::{Abroad, TestClock, World, folder};
 
 /// The provider as a process.
-struct Provider {
+pub struct Provider {
     child: Child,
-    url: String,
+    pub url: String,
 }
 
 impl Provider {
-    fn start(program: &Path) -> Provider {
+    pub fn start(program: &Path) -> Provider {
         let port = services::free_port(&services::LISTENERS);
         let person = |sub: &str, email: &str| json!({"sub": sub, "email": email, "email_verified": true}).to_string();
         let child = Command::new(program)
@@ -64,25 +64,25 @@ impl Drop for Provider {
 }
 
 /// Says at the provider who it is, and comes back.
-async fn agree(window: &Window, sub: &str) {
+pub async fn agree(window: &Window, sub: &str) {
     window.fill("input[name=sub]", sub).await;
     window.click("form button[type=submit]:not([name])").await;
 }
 
-async fn log_out(window: &Window) {
+pub async fn log_out(window: &Window) {
     window.click("form[action='/auth/logout'] button").await;
     window.sees("h1", "Log in", SOON).await;
 }
 
 /// Takes the first step with the password; stands before the second.
-async fn first_step(window: &Window, email: &str) {
+pub async fn first_step(window: &Window, email: &str) {
     window.fill("input[name=email]", email).await;
     window.fill("input[name=password]", PASSWORD).await;
     window.click("form[action='/auth/login'] button").await;
     window.sees("h1", "One more step", SOON).await;
 }
 
-async fn is_in(window: &Window, email: &str) {
+pub async fn is_in(window: &Window, email: &str) {
     window.sees(".who .email", email, SOON).await;
     assert_eq!(window.path().await, "/dashboard");
 }

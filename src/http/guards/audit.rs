@@ -13,6 +13,7 @@ use crate::domain::audit::{self, Trail};
 use crate::domain::users;
 use crate::http::who::From;
 use crate::http::{Web, sessions};
+use crate::model::users::User;
 
 /// Parts of a path that name an object; all others, secrets of links among them, are not written down.
 const NAMES: [&str; 7] = ["id", "backup", "version", "guest", "invitation", "passkey", "provider"];
@@ -42,6 +43,10 @@ fn object(route: &str, path: &str) -> String {
 /// Reads by its method, and signs somebody in all the same.
 const ARRIVAL: &str = "/auth/{provider}/callback";
 
+/// Put into an answer that lets somebody in without a session: who it is.
+#[derive(Debug, Clone)]
+pub(in crate::http) struct LetIn(pub User);
+
 /// Keeps the line.
 pub(in crate::http) async fn keep(State(web): State<Web>, request: Request, next: Next) -> Response {
     let reads = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
@@ -57,6 +62,9 @@ pub(in crate::http) async fn keep(State(web): State<Web>, request: Request, next
     parts.extensions.insert(trail.clone());
     let response = next.run(Request::from_parts(parts, body)).await;
     let status = response.status();
+    if let Some(LetIn(user)) = response.extensions().get() {
+        trail.is(&user.id, &user.email, "password");
+    }
     if !trail.is_known()
         && status.is_redirection()
         && let Some(session) = session

@@ -3,7 +3,7 @@
 //! A request with a host name that is not ours, with a body that is too large, or that another site sent in a visitor's name
 //! ends here. [`headers`] tells browsers what this site never does.
 
-pub(super) mod audit;
+pub(in crate::http) mod audit;
 mod origin;
 
 use std::time::Duration;

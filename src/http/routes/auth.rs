@@ -12,6 +12,7 @@ use super::providers::buttons;
 use crate::domain::sign_in::{self, Entry};
 use crate::domain::{Actor, Fields, Refusal, second_factor, sessions as ends, tokens, users};
 use crate::http::api::shapes::{Login, UserShape};
+use crate::http::guards::audit::LetIn;
 use crate::http::notice::{Said, go};
 use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
 use crate::http::pages::layout::{Layout, amount};
@@ -97,7 +98,9 @@ async fn second(web: &Web, entry: Entry, code: Option<&str>, from: IpAddr) -> Re
 async fn answer_with_token(web: &Web, user: User, status: StatusCode) -> Answer {
     let actor = Actor::of(user);
     let token = tokens::for_login(&web.ctx, &actor).await?;
-    Ok((status, Json(Login { token, user: UserShape::of(&actor.user) })).into_response())
+    let mut response = (status, Json(Login { token, user: UserShape::of(&actor.user) })).into_response();
+    response.extensions_mut().insert(LetIn(actor.user));
+    Ok(response)
 }
 
 /// `POST /auth/login`

@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use super::billing::request_key;
 use super::create::by_field;
 use crate::domain::accounts::{self, Question};
-use crate::domain::{Actor, Refusal, billing};
+use crate::domain::{Actor, Refusal, billing, sign_in};
 use crate::http::Web;
 use crate::http::notice::{Said, go};
 use crate::http::pages::users::{ManageForm, Refused, UserPage, UsersPage};
@@ -89,6 +89,14 @@ pub(in crate::http) async fn give(web: &Web, actor: &Actor, id: &UserId, typed: 
     let (user, _) = accounts::look(&web.ctx, actor, id).await?;
     billing::grant(&web.ctx, actor, &user.email, typed.text("amount"), typed.text("note"), typed.text("request")).await?;
     Ok(())
+}
+
+/// `POST /admin/users/{id}/reset-link`: the page with a link to set a new password, this once.
+pub(super) async fn reset_link(State(web): State<Web>, signed_in: SignedIn, Named(id): Named<UserId>) -> Answer {
+    accounts::must_manage(signed_in.actor())?;
+    let link = sign_in::make_reset_link(&web.ctx, signed_in.actor(), &id).await?;
+    let page = whole(&web, &signed_in, &id, &Refused::default()).await?;
+    Ok(UserPage { link: Some(link), ..page }.into_response())
 }
 
 /// `POST /admin/users/{id}/credits`
