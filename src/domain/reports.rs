@@ -68,12 +68,23 @@ pub struct Totals {
     pub sold: Credits,
     /// Refunded or disputed.
     pub taken_back: Credits,
+    /// What came in for servers by the month, 1 credit for 1 cent.
+    pub months: Credits,
+    /// The same, by game.
+    pub months_by_game: BTreeMap<Option<GameId>, Credits>,
     /// Given away: new accounts, admins, demonstrations.
     pub granted: Credits,
     /// Spent on running servers.
     pub used: Credits,
     /// The same, by game; none: nobody knows any more.
     pub used_by_game: BTreeMap<Option<GameId>, Credits>,
+}
+
+impl Totals {
+    /// What came in: for credits and for months, less what went back.
+    pub fn income(&self) -> Credits {
+        self.sold + self.months - self.taken_back
+    }
 }
 
 /// A report.
@@ -134,6 +145,13 @@ pub async fn report(ctx: &Ctx, actor: &Actor) -> Result<Report, Refusal> {
         let at = Month::of(Millis(sum.day * DAY));
         if let Some((_, totals)) = months.iter_mut().find(|(month, _)| *month == at) {
             add(totals, sum);
+        }
+    }
+    for (day, game, cents) in reports::invoices_since(&ctx.db, from, SUMS_MAX).await? {
+        let at = Month::of(Millis(day * DAY));
+        if let Some((_, totals)) = months.iter_mut().find(|(month, _)| *month == at) {
+            totals.months += Credits::whole(cents);
+            *totals.months_by_game.entry(game).or_default() += Credits::whole(cents);
         }
     }
     let (held, owed) = reports::outstanding(&ctx.db).await?;

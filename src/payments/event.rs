@@ -4,7 +4,8 @@
 
 use serde_json::Value;
 
-use super::seen::{CheckoutSeen, IntentSeen, IntentState, SessionState};
+use super::seen::{CheckoutSeen, IntentSeen, IntentState, PaidSeen, SessionState};
+use crate::model::time::{Millis, SECOND};
 
 /// Longest id that is read.
 const ID_MAX: usize = 255;
@@ -66,6 +67,13 @@ impl Event {
         let lines = &self.object["lines"]["data"];
         let of_line = || lines.as_array()?.iter().find_map(|line| id_of(&line["subscription"]));
         self.id("subscription").or_else(|| id_of(&self.object["parent"]["subscription_details"]["subscription"])).or_else(of_line)
+    }
+
+    /// An invoice that was paid; its fields are the same in every version.
+    pub fn paid(&self) -> Option<PaidSeen> {
+        (self.word("object") == "invoice" && self.word("status") == "paid").then_some(())?;
+        let at = self.object["status_transitions"]["paid_at"].as_i64().or_else(|| self.object["created"].as_i64())?;
+        Some(PaidSeen { id: self.object_id()?, cents: self.object["amount_paid"].as_i64()?, at: Millis(at.checked_mul(SECOND)?) })
     }
 
     /// The payment that a refund, charge or dispute is about.

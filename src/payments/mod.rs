@@ -13,7 +13,7 @@ mod signature;
 
 pub use event::{Event, NotAnEvent};
 pub use requests::Visit;
-pub use seen::{CheckoutSeen, DisputeSeen, IntentSeen, IntentState, ItemSeen, SessionState, SubscriptionSeen};
+pub use seen::{CheckoutSeen, DisputeSeen, IntentSeen, IntentState, ItemSeen, PaidSeen, SessionState, SubscriptionSeen};
 pub use signature::{NotSigned, TOLERANCE_SECS, verify};
 
 use std::future::Future;

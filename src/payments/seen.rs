@@ -126,6 +126,17 @@ pub struct ItemSeen {
     pub period_end: Millis,
 }
 
+/// An invoice that was paid.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PaidSeen {
+    /// `in_...`
+    pub id: String,
+    /// How much came in.
+    pub cents: i64,
+    /// When.
+    pub at: Millis,
+}
+
 /// A subscription.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SubscriptionSeen {
@@ -153,6 +164,8 @@ pub struct SubscriptionSeen {
     pub item: Option<ItemSeen>,
     /// A page at which an open invoice can be paid.
     pub pay_url: Option<String>,
+    /// The newest invoice, if it is paid.
+    pub paid: Option<PaidSeen>,
     /// Real money?
     pub livemode: bool,
 }
@@ -233,7 +246,13 @@ impl From<Subscription> for SubscriptionSeen {
         });
         let invoice = subscription.latest_invoice.as_ref().and_then(|invoice| invoice.as_object());
         let open = invoice.filter(|invoice| invoice.status == Some(stripe_shared::InvoiceStatus::Open));
+        let paid = invoice.filter(|invoice| invoice.status == Some(stripe_shared::InvoiceStatus::Paid));
+        let paid = paid.and_then(|invoice| {
+            let at = invoice.status_transitions.paid_at.unwrap_or(invoice.created);
+            Some(PaidSeen { id: invoice.id.as_ref()?.as_str().to_owned(), cents: invoice.amount_paid, at: millis(at) })
+        });
         SubscriptionSeen {
+            paid,
             id: subscription.id.as_str().to_owned(),
             status: Status::parse(subscription.status.as_str()),
             customer: subscription.customer.id().as_str().to_owned(),

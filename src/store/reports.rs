@@ -8,6 +8,7 @@ use super::{Db, StoreError};
 use crate::model::ids::{GameId, ServerId};
 use crate::model::ledger::EntryKind;
 use crate::model::money::Credits;
+use crate::model::subscriptions::Subscription;
 use crate::model::time::{DAY, Millis};
 
 #[derive(Iden)]
@@ -15,6 +16,16 @@ enum ServerGames {
     Table,
     Server,
     Game,
+}
+
+#[derive(Iden)]
+enum PaidInvoices {
+    Table,
+    Invoice,
+    Subscription,
+    Game,
+    Cents,
+    At,
 }
 
 /// What was posted on one day.
@@ -63,6 +74,33 @@ pub(super) async fn keep_game(db: &Db, server: &ServerId, game: &GameId) -> Resu
         .on_conflict(sea_query::OnConflict::column(ServerGames::Server).do_nothing().to_owned())
         .to_owned();
     db.run(&insert).await.map(drop)
+}
+
+/// Keeps an invoice that was paid, once.
+pub async fn keep_invoice(db: &Db, invoice: &str, of: &Subscription, cents: i64, at: Millis) -> Result<(), StoreError> {
+    use PaidInvoices as P;
+    let insert = sea_query::Query::insert()
+        .into_table(P::Table)
+        .columns([P::Invoice, P::Subscription, P::Game, P::Cents, P::At])
+        .values_panic([invoice.into(), of.id.as_str().into(), of.game.as_str().into(), cents.into(), at.0.into()])
+        .on_conflict(sea_query::OnConflict::column(P::Invoice).do_nothing().to_owned())
+        .to_owned();
+    db.run(&insert).await.map(drop)
+}
+
+#[derive(FromRow)]
+struct MonthsRow {
+    day: i64,
+    game: String,
+    cents: i64,
+}
+
+/// Cents that came in for months since a moment, by day (since 1970-01-01 UTC) and game.
+pub async fn invoices_since(db: &Db, from: Millis, limit: i64) -> Result<Vec<(i64, Option<GameId>, i64)>, StoreError> {
+    const TEXT: &str = "SELECT at / 86400000 AS day, game, CAST(SUM(cents) AS BIGINT) AS cents FROM paid_invoices WHERE at >= $1 \
+        GROUP BY at / 86400000, game ORDER BY 1, 2 LIMIT $2";
+    let rows: Vec<MonthsRow> = db.all(Sql::Text(TEXT, vec![from.0.into(), limit.into()])).await?;
+    Ok(rows.into_iter().map(|row| (row.day, row.game.parse().ok(), row.cents)).collect())
 }
 
 macro_rules! sums {
@@ -140,10 +178,12 @@ struct RanRow {
     cost: i64,
 }
 
-/// What somebody's running time cost since a moment, by what an hour cost then, whether it has been charged yet or not.
+/// What the running time of somebody's servers cost since a moment, by what an hour cost then, whether it has been charged yet or not.
+/// Servers that are gone, or paid by the month, are left out.
 pub async fn ran_since(db: &Db, user: &crate::model::ids::UserId, from: Millis, now: Millis) -> Result<Credits, StoreError> {
-    const TEXT: &str = "SELECT CAST(COALESCE(SUM((COALESCE(to_ms, $1) - CASE WHEN from_ms > $2 THEN from_ms ELSE $2 END) * per_hour / 3600000), 0) \
-        AS BIGINT) AS cost FROM usage WHERE user_id = $3 AND (to_ms IS NULL OR to_ms > $2)";
+    const TEXT: &str = "SELECT CAST(COALESCE(SUM((COALESCE(usage.to_ms, $1) - CASE WHEN usage.from_ms > $2 THEN usage.from_ms ELSE $2 END) \
+        * usage.per_hour / 3600000), 0) AS BIGINT) AS cost FROM usage JOIN servers ON servers.id = usage.server \
+        WHERE usage.user_id = $3 AND servers.covered = 0 AND (usage.to_ms IS NULL OR usage.to_ms > $2)";
     let row: Option<RanRow> = db.opt(Sql::Text(TEXT, vec![now.0.into(), from.0.into(), user.as_str().into()])).await?;
     Ok(Credits(row.map_or(0, |row| row.cost)))
 }

@@ -13,6 +13,7 @@ mod backups;
 mod billing_web;
 mod books;
 mod browser;
+mod business;
 mod catalogue;
 mod doors;
 mod drill;

@@ -153,6 +153,7 @@ const TABLE: &[(&str, &str, [Meets; 6])] = &[
     ("POST", "/admin/users/{id}/lift", [L, N, N, F, F, O]),
     ("POST", "/admin/users/{id}/credits", [L, N, N, F, F, O]),
     ("POST", "/admin/users/{id}/reset-link", [L, N, N, F, F, O]),
+    ("POST", "/admin/users/{id}/remove-factors", [L, N, N, F, F, O]),
     ("POST", "/admin/users/{id}/revoke", [L, N, N, F, F, O]),
     ("GET", "/admin/audit", [L, N, N, O, O, O]),
     ("GET", "/admin/audit.csv", [L, N, N, O, O, O]),

@@ -203,6 +203,11 @@ async fn a_failed_payment_expires_a_server_and_a_paid_one_brings_it_back_to_wher
                 }
             }
             assert_eq!(letters(&world).await.len(), 6, "one letter for each");
+            let admin = world.admin().await;
+            let report = reports::report(&world.ctx, &admin).await.expect("a report");
+            let totals = &report.months[0].1;
+            let demo = totals.months_by_game.get(&Some("demo".parse().unwrap())).copied();
+            assert_eq!((totals.months, demo), (Credits::whole(600), Some(Credits::whole(600))), "six months, however often they were told");
             world.ctx.clone()
         },
     )

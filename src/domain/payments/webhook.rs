@@ -96,6 +96,9 @@ async fn apply(ctx: &Ctx, tx: &Tx, event: &Event) -> Result<Option<Applied>, Ref
     if kind.starts_with("customer.subscription.") || kind.starts_with("invoice.") {
         let Some(subscription) = event.subscription() else { return Ok(None) };
         let known = subscriptions::heard(ctx, tx, None, Some(&subscription)).await?;
+        if let Some(paid) = event.paid().filter(|_| known) {
+            subscriptions::came_in(tx, &subscription, &paid).await?;
+        }
         return Ok(known.then_some(Applied::Nothing));
     }
     Ok(None)

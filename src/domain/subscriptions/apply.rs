@@ -36,6 +36,9 @@ pub(super) async fn apply(ctx: &Shared, mut row: Subscription, seen: &Subscripti
     take_over(ctx, &mut row, seen).await?;
     let tx = ctx.db.begin().await?;
     let given = step_one(ctx, &tx, &mut row, seen, standing).await?;
+    if let Some(paid) = &seen.paid {
+        super::came_in(&tx, &seen.id, paid).await?;
+    }
     subscriptions::save(&tx, &mut row).await?;
     tx.commit().await?;
     if given {

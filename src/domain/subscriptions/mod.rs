@@ -26,7 +26,8 @@ use crate::model::servers::Server;
 use crate::model::subscriptions::Subscription;
 use crate::model::time::Millis;
 use crate::model::users::Right;
-use crate::store::{Tx, subscriptions};
+use crate::payments::PaidSeen;
+use crate::store::{Tx, reports, subscriptions};
 
 /// Subscriptions of somebody that are shown.
 const SHOWN: u64 = 100;
@@ -77,6 +78,12 @@ pub(super) async fn heard(ctx: &Ctx, tx: &Tx, session: Option<&str>, stripe: Opt
     let Some(row) = row else { return Ok(false) };
     subscriptions::set_due(tx, &row.id, ctx.clock.now()).await?;
     Ok(true)
+}
+
+/// An invoice of a subscription was paid: kept once, whoever tells it.
+pub(super) async fn came_in(tx: &Tx, stripe: &str, paid: &PaidSeen) -> Result<(), Refusal> {
+    let Some(row) = subscriptions::by_stripe(tx, stripe).await? else { return Ok(()) };
+    Ok(reports::keep_invoice(tx, &paid.id, &row, paid.cents, paid.at).await?)
 }
 
 /// A server goes: its subscription is to be ended, in the transaction in which that is decided.

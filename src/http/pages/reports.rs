@@ -63,7 +63,9 @@ html_parts!(Bars);
 pub type Column = (&'static str, fn(&Totals) -> Credits);
 
 /// The columns by month.
-pub const COLUMNS: [Column; 4] = [
+pub const COLUMNS: [Column; 6] = [
+    ("Income", Totals::income),
+    ("Months", |totals| totals.months),
     ("Sold", |totals| totals.sold),
     ("Taken back", |totals| totals.taken_back),
     ("Granted", |totals| totals.granted),
@@ -91,10 +93,17 @@ impl Bars {
     }
 }
 
-/// Every game that something was used for.
+/// Every game that something was used or paid for.
 pub fn games(report: &Report) -> Vec<Option<GameId>> {
-    let all: BTreeSet<&Option<GameId>> = report.months.iter().flat_map(|(_, totals)| totals.used_by_game.keys()).collect();
-    all.into_iter().cloned().collect()
+    let keys = |totals: &Totals| totals.used_by_game.keys().chain(totals.months_by_game.keys()).cloned().collect::<Vec<_>>();
+    let all: BTreeSet<Option<GameId>> = report.months.iter().flat_map(|(_, totals)| keys(totals)).collect();
+    all.into_iter().collect()
+}
+
+/// What was used of a game by the hour, and paid for it by the month.
+pub fn of_game(totals: &Totals, game: &Option<GameId>) -> (Credits, Credits) {
+    let of = |map: &std::collections::BTreeMap<Option<GameId>, Credits>| map.get(game).copied().unwrap_or_default();
+    (of(&totals.used_by_game), of(&totals.months_by_game))
 }
 
 /// As people call it.
@@ -110,14 +119,17 @@ impl ReportsPage {
         };
         let games = games(report);
         let of_games = |(month, totals): &(Month, Totals)| {
-            let used = |game: &Option<GameId>| amount(totals.used_by_game.get(game).copied().unwrap_or_default());
+            let used = |game: &Option<GameId>| {
+                let (used, months) = of_game(totals, game);
+                amount(used + months)
+            };
             (month.to_string(), games.iter().map(used).collect::<Vec<_>>())
         };
         ReportsPage {
             layout,
             held: amount(report.held),
             owed: amount(report.owed),
-            charts: [COLUMNS[0], COLUMNS[3]].map(|column| Bars::of(column, &report.months)).into(),
+            charts: [COLUMNS[0], COLUMNS[5]].map(|column| Bars::of(column, &report.months)).into(),
             heads: COLUMNS.map(|(head, _)| head).into(),
             rows: report.months.iter().map(row).collect(),
             games: games.iter().map(|game| game_name(game.as_ref(), catalogue)).collect(),

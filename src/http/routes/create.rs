@@ -43,7 +43,7 @@ async fn page_of(web: &Web, layout: Layout, game: Option<&str>, typed: &ByField,
         let form = CreateForm::of(&game, if typed.is_empty() { &defaults } else { typed }, errors).standing_in(&regions, typed, errors);
         let layers = (!offered.is_empty() || ["layers", "variables"].iter().any(|field| errors.contains_key(*field)))
             .then(|| layers_form(&offered, typed, errors));
-        CreateForm { layers, ..form }
+        CreateForm { layers, months: web.ctx.stripe.is_some(), ..form }
     });
     Ok(CreatePage { layout, games: choices, form })
 }

@@ -190,6 +190,7 @@ pub(in crate::http) fn table() -> Table {
         .post("/admin/users/{id}/revoke", users::revoke)
         .post("/admin/users/{id}/credits", users::credits)
         .post("/admin/users/{id}/reset-link", users::reset_link)
+        .post("/admin/users/{id}/remove-factors", users::remove_factors)
         .get("/admin/audit", audit::page)
         .get("/admin/audit.csv", audit::export)
         .get("/admin/reports", reports::page)

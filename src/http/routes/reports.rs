@@ -7,7 +7,7 @@ use super::audit::{cell, file};
 use crate::domain::{mails, reports};
 use crate::http::Web;
 use crate::http::pages::mails::MailsPage;
-use crate::http::pages::reports::{COLUMNS, ReportsPage, game_name, games};
+use crate::http::pages::reports::{COLUMNS, ReportsPage, game_name, games, of_game};
 use crate::http::problem::Answer;
 use crate::http::who::SignedIn;
 
@@ -27,8 +27,10 @@ pub(super) async fn export(State(web): State<Web>, signed_in: SignedIn) -> Answe
             rows.push(vec![month.to_string(), head.to_lowercase(), String::new(), value(totals).to_string()]);
         }
         for game in &games {
-            let used = totals.used_by_game.get(game).copied().unwrap_or_default();
-            rows.push(vec![month.to_string(), "used".to_owned(), cell(&game_name(game.as_ref(), &catalogue)), used.to_string()]);
+            let (used, months) = of_game(totals, game);
+            for (what, credits) in [("used", used), ("months", months)] {
+                rows.push(vec![month.to_string(), what.to_owned(), cell(&game_name(game.as_ref(), &catalogue)), credits.to_string()]);
+            }
         }
     }
     file("report.csv", rows)

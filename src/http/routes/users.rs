@@ -7,7 +7,7 @@ use axum::response::IntoResponse;
 use super::billing::request_key;
 use super::create::by_field;
 use crate::domain::accounts::{self, Question};
-use crate::domain::{Actor, Refusal, billing, sign_in};
+use crate::domain::{Actor, Refusal, billing, second_factor, sign_in};
 use crate::http::Web;
 use crate::http::notice::{Said, go};
 use crate::http::pages::users::{ManageForm, Refused, UserPage, UsersPage};
@@ -97,6 +97,17 @@ pub(super) async fn reset_link(State(web): State<Web>, signed_in: SignedIn, Name
     let link = sign_in::make_reset_link(&web.ctx, signed_in.actor(), &id).await?;
     let page = whole(&web, &signed_in, &id, &Refused::default()).await?;
     Ok(UserPage { link: Some(link), ..page }.into_response())
+}
+
+/// `POST /admin/users/{id}/remove-factors`: for somebody who has lost every one of them.
+pub(super) async fn remove_factors(State(web): State<Web>, signed_in: SignedIn, Named(id): Named<UserId>, typed: Typed) -> Answer {
+    accounts::must_manage(signed_in.actor())?;
+    accounts::look(&web.ctx, signed_in.actor(), &id).await?;
+    let done = match second_factor::remove_all(&web.ctx, signed_in.actor(), &id).await {
+        Err(Refusal::NotFound) => Err(Refusal::Conflict("It has no second factor.".to_owned())),
+        other => other,
+    };
+    answer(&web, &signed_in, &id, &typed, done, Said::FactorsRemoved).await
 }
 
 /// `POST /admin/users/{id}/credits`

@@ -246,6 +246,7 @@ impl ReportsPage {
                 granted: Credits::whole(100),
                 used,
                 used_by_game,
+                ..Totals::default()
             };
             months.push((month, totals));
             month = month.before();
