@@ -80,7 +80,7 @@ async fn staff_see_what_they_may(program: &Program, browser: &services::Browser,
         window.go("/admin/audit").await;
         window.sees("main", "POST /auth/login", SOON).await;
         window.go("/admin/reports").await;
-        window.sees("h1", "not", SOON).await;
+        window.sees("h1", "Not for this account", SOON).await;
         window.go(&page).await;
         window.sees("#title", "a", SOON).await;
         let source = window.client.source().await.expect("the page");

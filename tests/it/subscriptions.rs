@@ -6,7 +6,7 @@ mod web;
 
 use roost::domain::payments::Heard;
 use roost::domain::servers::{self, Power};
-use roost::domain::{Actor, Policy, billing, payments, subscriptions};
+use roost::domain::{Actor, Policy, billing, payments, reports, subscriptions};
 use roost::model::ids::ServerId;
 use roost::model::money::Credits;
 use roost::model::servers::{Phase, Server, Wanted};
@@ -207,7 +207,11 @@ async fn a_failed_payment_expires_a_server_and_a_paid_one_brings_it_back_to_wher
             let report = reports::report(&world.ctx, &admin).await.expect("a report");
             let totals = &report.months[0].1;
             let demo = totals.months_by_game.get(&Some("demo".parse().unwrap())).copied();
-            assert_eq!((totals.months, demo), (Credits::whole(600), Some(Credits::whole(600))), "six months, however often they were told");
+            assert_eq!(
+                (totals.months, demo),
+                (Credits::whole(1_200), Some(Credits::whole(1_200))),
+                "two months of each, however often they were told"
+            );
             world.ctx.clone()
         },
     )
