@@ -67,6 +67,7 @@ said! {
     Suspended: "suspended" => "The account is suspended. It is logged out everywhere, and its servers are stopping.";
     Lifted: "lifted" => "The account can log in again.";
     SessionsEnded: "sessions-ended" => "Every session and token of the account has ended.";
+    MadeByMonth: "by-month" => "It is made, and starts as soon as its first month is paid. Pay for it below.";
     FactorsRemoved: "factors-removed" => "Every second factor of the account is removed. Its owner logs in with the first one alone.";
     GuestChanged: "guest" => "Saved. It counts from their next request.";
     GuestRemoved: "guest-removed" => "They see this server no more.";

@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::payments::{balance, hear, selling};
 use crate::stripe_peer::{Age, Fault, Peer};
-use crate::world::World;
+use crate::world::{World, form};
 
 const FIRST: Credits = Credits::whole(100);
 
@@ -215,6 +215,33 @@ async fn a_failed_payment_expires_a_server_and_a_paid_one_brings_it_back_to_wher
             world.ctx.clone()
         },
     )
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_by_the_month_needs_no_credits_runs_when_paid_and_goes_when_not() {
+    let policy = Policy { signup_credits: Credits::ZERO, ..Policy::default() };
+    selling("a_server_by_the_month_needs_no_credits_runs_when_paid_and_goes_when_not", policy, |mut world, peer| async move {
+        let ada = world.player("ada@example.org").await;
+        world.be_online().await;
+        let by_month = |name: &str| servers::Form { by_month: true, ..form(name) };
+        assert!(servers::create(&world.ctx, &ada, &form("a")).await.is_err(), "no credits, no hours");
+        let id = servers::create(&world.ctx, &ada, &by_month("a")).await.expect("made").id;
+        world.settle().await;
+        assert_eq!(server(&world, &id).await.life.phase, Phase::Expired);
+        buy(&world, &peer, &ada, &id).await;
+        world.settle().await;
+        let now = server(&world, &id).await;
+        assert_eq!((now.life.phase, now.covered, now.delete_after), (Phase::Running, true, None));
+        let left = servers::create(&world.ctx, &ada, &by_month("b")).await.expect("made").id;
+        world.clock.pass(7 * DAY + MINUTE);
+        world.be_online().await;
+        look(&world).await;
+        world.settle().await;
+        assert!(world.server(&left).await.is_none(), "nobody went to pay");
+        assert!(world.server(&id).await.is_some());
+        world.ctx.clone()
+    })
     .await;
 }
 

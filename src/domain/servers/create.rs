@@ -48,6 +48,8 @@ pub struct Form {
     pub layers: Vec<Layer>,
     /// Its own values for variables in text files of its layers.
     pub variables: BTreeMap<String, String>,
+    /// Paid for by the month: it waits for the first payment instead of costing credits.
+    pub by_month: bool,
 }
 
 struct Checked {
@@ -124,6 +126,10 @@ async fn check(ctx: &Ctx, form: &Form) -> Result<Checked, Refusal> {
             fields.add(&format!("env.{name}"), format!("{why}."));
         }
     }
+    let monthly = ctx.stripe.is_some() && plan.as_ref().is_some_and(|plan| plan.month_cents > 0);
+    if form.by_month && plan.is_some() && !monthly {
+        fields.add("billing", "This plan cannot be had by the month. It runs by the hour.");
+    }
     let idle_minutes = idle_minutes(form.idle_minutes, ctx.policy.idle_minutes, &mut fields);
     let (region, tags) = place(form, &mut fields);
     variables(&form.variables, &mut fields);
@@ -166,7 +172,7 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
         return Err(Refusal::Forbidden);
     }
     let checked = check(ctx, form).await?;
-    if !billing::can_pay(ctx, &actor.user.id).await? {
+    if !form.by_month && !billing::can_pay(ctx, &actor.user.id).await? {
         return Err(Refusal::Conflict("You have no credits left, so it could not start. Get credits first.".to_owned()));
     }
     let now = ctx.clock.now();
@@ -198,9 +204,17 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
         other => other?,
     }
     tx.commit().await?;
-    let cause = Cause::new(actor.user.email.clone(), "It was created.");
+    let why = if form.by_month { "It was created, and waits for the first month to be paid." } else { "It was created." };
+    let cause = Cause::new(actor.user.email.clone(), why);
     let made = update(ctx, &server.id, &cause, |server, now| {
-        server.life.want(Wanted::Running, now);
+        if form.by_month {
+            // As one whose month is over: paid, it runs; if nobody pays, it goes.
+            server.expired_from = Some(Wanted::Running);
+            server.delete_after = Some(now + ctx.policy.sales.grace);
+            server.life.want(Wanted::Expired, now);
+        } else {
+            server.life.want(Wanted::Running, now);
+        }
         Ok(())
     })
     .await?;

@@ -31,8 +31,11 @@ pub(super) async fn tick(ctx: &Shared) -> Result<(), Refusal> {
 
 async fn one(ctx: &Shared, server: &Server) -> Result<(), Refusal> {
     let Some(delete_after) = server.delete_after else { return Ok(()) };
-    let Some(mut row) = subscriptions::of_server(&ctx.db, &server.id).await? else { return Ok(()) };
     let now = ctx.clock.now();
+    let Some(mut row) = subscriptions::of_server(&ctx.db, &server.id).await? else {
+        // Made to be paid by the month, and nobody went to pay: nothing has ever run in it.
+        return if now < delete_after { Ok(()) } else { end(ctx, server).await };
+    };
     match grace(delete_after, row.warned_at, ctx.policy.sales.grace, now) {
         Grace::Wait => Ok(()),
         Grace::Warn(end) => {
@@ -62,17 +65,21 @@ async fn one(ctx: &Shared, server: &Server) -> Result<(), Refusal> {
                 mails::post(ctx, &tx, &Mail { key: format!("grace:{}:{}:end", row.id, delete_after.0), to, subject, text }).await?;
             }
             tx.commit().await?;
-            let cause = Cause::new("subscription", "Nobody paid for it in time.");
-            servers::update(ctx, &server.id, &cause, |server, now| {
-                if server.life.wanted == Wanted::Expired {
-                    server.life.want(Wanted::Deleted, now);
-                }
-                Ok(())
-            })
-            .await?;
-            Ok(())
+            end(ctx, server).await
         }
     }
+}
+
+async fn end(ctx: &Shared, server: &Server) -> Result<(), Refusal> {
+    let cause = Cause::new("subscription", "Nobody paid for it in time.");
+    servers::update(ctx, &server.id, &cause, |server, now| {
+        if server.life.wanted == Wanted::Expired {
+            server.life.want(Wanted::Deleted, now);
+        }
+        Ok(())
+    })
+    .await?;
+    Ok(())
 }
 
 async fn move_end(ctx: &Shared, server: &Server, end: Millis) -> Result<(), Refusal> {

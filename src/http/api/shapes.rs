@@ -101,6 +101,8 @@ pub(in crate::http) struct NewServer {
     pub layers: Option<Vec<NewLayer>>,
     /// Its own values for variables in text files of its layers.
     pub variables: Option<BTreeMap<String, String>>,
+    /// `hour`, unless said otherwise, or `month`: it waits until its owner has paid for it on its page.
+    pub billing: Option<String>,
 }
 
 /// A layer of a new server.

@@ -93,6 +93,8 @@ pub struct CreateForm {
     pub layers: Option<LayersForm>,
     /// Servers can be paid for by the month here.
     pub months: bool,
+    /// By the hour or by the month.
+    pub billing: Field,
     /// How many fields were refused.
     pub refused: usize,
     /// What is wrong with the whole, such as too many servers.
@@ -178,11 +180,19 @@ impl CreateForm {
             region: None,
             layers: None,
             months: false,
+            billing: billing_field(typed.get("billing").map_or("hour", String::as_str), errors),
             refused: errors.len(),
             error: errors.get("").cloned(),
             warning: None,
         }
     }
+}
+
+fn billing_field(chosen: &str, errors: &ByField) -> Field {
+    let choice = |value: &str, label: &str| Choice { value: value.to_owned(), label: label.to_owned(), chosen: value == chosen };
+    Field::choice("billing", "How is it paid?", vec![choice("hour", "By the hour"), choice("month", "By the month")])
+        .error(errors.get("billing").cloned())
+        .required()
 }
 
 impl CreateForm {

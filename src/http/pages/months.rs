@@ -45,6 +45,8 @@ pub enum MonthState {
     Unpaid {
         /// Until when.
         until: Option<Moment>,
+        /// It has never been paid, and has never run.
+        fresh: bool,
         /// A payment failed, where it did not end.
         failed: bool,
         /// Where an open invoice can be paid.

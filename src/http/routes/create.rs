@@ -8,6 +8,7 @@ use super::layers::layers_form;
 use crate::domain::servers::Form;
 use crate::domain::{Fields, Refusal, servers, templates};
 use crate::http::Web;
+use crate::http::notice::{Said, go};
 use crate::http::pages::create::{ByField, CreateForm, CreatePage, GameChoice};
 use crate::http::pages::layout::Layout;
 use crate::http::problem::{Answer, shown};
@@ -15,6 +16,7 @@ use crate::http::typed::{Asked, Typed};
 use crate::http::who::SignedIn;
 use crate::model::ids::GameId;
 use crate::model::money::Credits;
+use crate::model::servers::Wanted;
 
 /// Messages by the name of their field.
 pub(in crate::http) fn by_field(fields: &Fields) -> ByField {
@@ -53,7 +55,14 @@ pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn, asked: Ask
     let layout = signed_in.layout(&web).await?;
     let mut page = page_of(&web, layout, asked.get("game"), &ByField::new(), &ByField::new()).await?;
     if let Some(form) = page.form.as_mut().filter(|_| signed_in.actor().user.balance <= Credits::ZERO) {
-        form.warning = Some("You have no credits left, so it could not start. Get credits first.".to_owned());
+        form.warning = Some(
+            if form.months {
+                "You have no credits left: pay for it by the month, or get credits first."
+            } else {
+                "You have no credits left, so it could not start. Get credits first."
+            }
+            .to_owned(),
+        );
     }
     Ok(page.into_response())
 }
@@ -61,7 +70,18 @@ pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn, asked: Ask
 /// What the domain is asked for, from a form or from JSON.
 pub(in crate::http) fn wanted(typed: &Typed) -> Result<Form, Refusal> {
     let mut fields = Fields::default();
-    typed.only(&["name", "game", "plan", "env", "auto_sleep", "idle_minutes", "region", "tags", "layers", "variables"], &mut fields);
+    typed.only(
+        &["name", "game", "plan", "env", "auto_sleep", "idle_minutes", "region", "tags", "layers", "variables", "billing"],
+        &mut fields,
+    );
+    let by_month = match typed.text("billing") {
+        "" | "hour" => false,
+        "month" => true,
+        _other => {
+            fields.add("billing", "Either hour or month.");
+            false
+        }
+    };
     let form = Form {
         name: typed.text("name").to_owned(),
         game: typed.text("game").to_owned(),
@@ -73,6 +93,7 @@ pub(in crate::http) fn wanted(typed: &Typed) -> Result<Form, Refusal> {
         tags: typed.text("tags").split(',').map(str::to_owned).collect(),
         layers: typed.layers(),
         variables: typed.variables(&mut fields).unwrap_or_default(),
+        by_month,
     };
     fields.check()?;
     Ok(form)
@@ -85,6 +106,7 @@ pub(super) async fn create(State(web): State<Web>, signed_in: SignedIn, typed: T
         Err(refusal) => Err(refusal),
     };
     let (status, errors) = match made {
+        Ok(server) if server.life.wanted == Wanted::Expired => return Ok(go(&format!("/servers/{}#month", server.id), Said::MadeByMonth)),
         Ok(server) => return Ok(Redirect::to(&format!("/servers/{}", server.id)).into_response()),
         Err(Refusal::Invalid(fields)) => (StatusCode::UNPROCESSABLE_ENTITY, by_field(&fields)),
         Err(Refusal::Conflict(why)) => (StatusCode::CONFLICT, ByField::from([(String::new(), why)])),

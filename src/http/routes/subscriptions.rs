@@ -27,6 +27,7 @@ fn state(web: &Web, server: &Server, row: Option<&Subscription>, now: Millis) ->
     let lives = row.filter(|row| row.ended_at.is_none());
     if server.life.wanted == Wanted::Expired {
         return Some(MonthState::Unpaid {
+            fresh: row.is_none_or(|row| row.stripe.is_none()),
             until: server.delete_after.map(|at| Moment::relative(at, now)),
             failed: lives.is_some(),
             pay_url: lives.and_then(|row| row.pay_url.clone()),

@@ -97,6 +97,7 @@ pub(super) fn months() -> [MonthPart; 5] {
         part(
             true,
             MonthState::Unpaid {
+                fresh: false,
                 until: until(5),
                 failed: true,
                 pay_url: Some("https://invoice.stripe.com/i/x".to_owned()),

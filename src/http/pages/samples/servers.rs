@@ -247,7 +247,7 @@ impl CreatePage {
         let page = |layout, chosen: &str, form| CreatePage { layout, games: choices(chosen), form };
         vec![
             ("choose", page(frame("/servers/create"), "", None)),
-            ("form", page(frame("/servers/create"), "minecraft-java", Some(CreateForm::of(chosen, &ByField::new(), &ByField::new())))),
+            ("form", page(frame("/servers/create"), "minecraft-java", Some(CreateForm { months: true, ..plain() }))),
             ("refused", page(staff("/servers/create"), "minecraft-java", Some(CreateForm::of(chosen, &typed, &errors)))),
             ("layers", page(frame("/servers/create"), "minecraft-java", with(plain(), fresh))),
             ("layers-filled", page(frame("/servers/create"), "minecraft-java", with(plain(), filled))),
