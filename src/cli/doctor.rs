@@ -71,21 +71,16 @@ async fn look(settings: &Settings) -> Vec<(&'static str, Found)> {
             found.extend(database(&db).await);
             db.close().await;
         }
-        Err(error) => found.push(("database", Wrong(format!("it cannot be opened: {}", chain(&error))))),
+        Err(error) => found.push(("database", Wrong(format!("it cannot be opened: {}", chain(error))))),
     }
     found.push(("object store", objects(settings).await));
     found.push(("mail server", mail(settings).await));
     found
 }
 
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    text
+/// An error with all its causes.
+fn chain(error: impl Into<anyhow::Error>) -> String {
+    format!("{:#}", error.into())
 }
 
 fn folder(settings: &Settings) -> Found {
@@ -111,7 +106,7 @@ async fn database(db: &Db) -> Vec<(&'static str, Found)> {
             found.push(("books", Well("every balance is the sum of its entries, and no charge overlaps another".to_owned())));
         }
         Ok(books) => found.extend(books.wrong.into_iter().map(|sentence| ("books", Wrong(sentence)))),
-        Err(error) => found.push(("books", Wrong(format!("the ledger cannot be read: {}", chain(&error))))),
+        Err(error) => found.push(("books", Wrong(format!("the ledger cannot be read: {}", chain(error))))),
     }
     match nodes::list(db, NODES_MAX).await {
         Ok(all) => {
@@ -121,7 +116,7 @@ async fn database(db: &Db) -> Vec<(&'static str, Found)> {
             found
                 .push(("nodes", if silent.is_empty() { Well(words) } else { Doubtful(format!("{words}; silent: {}", silent.join(", "))) }));
         }
-        Err(error) => found.push(("nodes", Wrong(format!("they cannot be read: {}", chain(&error))))),
+        Err(error) => found.push(("nodes", Wrong(format!("they cannot be read: {}", chain(error))))),
     }
     found
 }
@@ -137,13 +132,13 @@ async fn objects(settings: &Settings) -> Found {
             };
             match FolderStore::open(folder, &settings.web.backend_url, secret.bytes(), std::sync::Arc::new(SystemClock)).await {
                 Ok(store) => Box::new(store),
-                Err(error) => return Wrong(chain(&error)),
+                Err(error) => return Wrong(chain(error)),
             }
         }
     };
     match tokio::time::timeout(PATIENCE, there_and_back(&*store)).await {
         Ok(Ok(())) => Well("an object went in, came out and is gone again".to_owned()),
-        Ok(Err(error)) => Wrong(chain(&error)),
+        Ok(Err(error)) => Wrong(chain(error)),
         Err(_) => Wrong("it did not answer in time".to_owned()),
     }
 }
@@ -161,9 +156,9 @@ async fn mail(settings: &Settings) -> Found {
         Ok(None) => Doubtful("none is set (SMTP_URL), so letters stay in the panel for admins to hand over".to_owned()),
         Ok(Some(mailer)) => match tokio::time::timeout(PATIENCE, mailer.is_well()).await {
             Ok(Ok(())) => Well("it answers".to_owned()),
-            Ok(Err(error)) => Wrong(chain(&error)),
+            Ok(Err(error)) => Wrong(chain(error)),
             Err(_) => Wrong("it did not answer in time".to_owned()),
         },
-        Err(error) => Wrong(chain(&error)),
+        Err(error) => Wrong(chain(error)),
     }
 }

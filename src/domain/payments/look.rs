@@ -75,7 +75,7 @@ async fn one(ctx: &Ctx, till: &Stripe, mut row: Payment) {
 }
 
 /// Why a look came to nothing.
-pub(super) enum Seen {
+pub(in crate::domain) enum Seen {
     /// Stripe.
     Failed(Failure),
     /// The database, or a faster change.

@@ -13,6 +13,7 @@ mod webhook;
 
 pub use automatic::{AutoForm, auto_off, choose_auto};
 pub use checkout::{CheckoutForm, find, portal, returned, start};
+pub(in crate::domain) use look::Seen;
 pub use look::{sweep, tick};
 pub use webhook::{Heard, Unheard, receive};
 

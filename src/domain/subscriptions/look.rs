@@ -3,6 +3,7 @@
 use futures_util::StreamExt;
 
 use super::{Shared, adopt, apply, grace, plan, start};
+pub(super) use crate::domain::payments::Seen;
 use crate::domain::{Ctx, Refusal};
 use crate::model::ids::SubscriptionId;
 use crate::model::payments::wait_after;
@@ -44,26 +45,6 @@ pub(super) async fn look_now(ctx: &Shared, id: &SubscriptionId) {
     let Some(till) = &ctx.stripe else { return };
     if let Ok(Some(row)) = subscriptions::by_id(&ctx.db, id).await {
         one(ctx, till, row).await;
-    }
-}
-
-/// Why a look came to nothing.
-pub(super) enum Seen {
-    /// Stripe.
-    Failed(Failure),
-    /// The database, or a faster change.
-    Refused(Refusal),
-}
-
-impl From<Failure> for Seen {
-    fn from(failure: Failure) -> Self {
-        Seen::Failed(failure)
-    }
-}
-
-impl<E: Into<Refusal>> From<E> for Seen {
-    fn from(error: E) -> Self {
-        Seen::Refused(error.into())
     }
 }
 
