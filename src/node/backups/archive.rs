@@ -29,6 +29,8 @@ const NAME_MAX: usize = 100;
 const LONG: &[u8] = b"././@LongLink";
 /// Files with several names that are remembered; of more, each name gets a file of its own.
 const LINKS_MAX: usize = 100_000;
+/// Most bytes of their paths together.
+const LINKS_BYTES_MAX: usize = 16 << 20;
 /// Names in one sentence to the owner.
 const NAMED_MAX: usize = 3;
 /// Setuid and setgid are dropped.
@@ -41,6 +43,8 @@ pub struct Written {
     pub sha256: Checksum,
     pub entries: u64,
     pub unpacked: u64,
+    /// Sockets, pipes and devices, which mean nothing elsewhere.
+    pub left_out: u64,
     pub changed: Changed,
 }
 
@@ -144,18 +148,28 @@ pub fn write(order: &Order, course: &Course, to: mpsc::Sender<Bytes>) -> Result<
     let parts = Parts { to, part: Vec::new(), sent: 0, bytes: 0, hash: Sha256::new() };
     let out = zstd::stream::write::Encoder::new(parts, LEVEL).map_err(told)?;
     let chunk = vec![0; CHUNK];
-    let mut writer =
-        Writer { out, course, chunk, links: HashMap::new(), entries: 0, unpacked: 0, changed: Changed::default(), padding: [0; BLOCK] };
+    let mut writer = Writer {
+        out,
+        course,
+        chunk,
+        links: HashMap::new(),
+        links_bytes: 0,
+        entries: 0,
+        unpacked: 0,
+        left_out: 0,
+        changed: Changed::default(),
+        padding: [0; BLOCK],
+    };
     walk(root, |found| writer.entry(found))?;
     course.read_all();
-    let Writer { mut out, entries, unpacked, changed, .. } = writer;
+    let Writer { mut out, entries, unpacked, left_out, changed, .. } = writer;
     out.write_all(&[0; 2 * BLOCK]).map_err(told)?;
     let mut parts = out.finish().map_err(told)?;
     if !parts.part.is_empty() {
         parts.send().map_err(told)?;
     }
     let sha256 = <[u8; 32]>::from(parts.hash.finalize()).into();
-    Ok(Written { bytes: parts.bytes, sha256, entries, unpacked, changed })
+    Ok(Written { bytes: parts.bytes, sha256, entries, unpacked, left_out, changed })
 }
 
 struct Writer<'a> {
@@ -164,8 +178,10 @@ struct Writer<'a> {
     chunk: Vec<u8>,
     /// The first name of each file that has several, by device and number.
     links: HashMap<(u64, u64), Vec<u8>>,
+    links_bytes: usize,
     entries: u64,
     unpacked: u64,
+    left_out: u64,
     changed: Changed,
     padding: [u8; BLOCK],
 }
@@ -193,7 +209,10 @@ impl Writer<'_> {
                 None => self.gone(found.path),
             },
             // Sockets, pipes and devices mean nothing elsewhere.
-            (_, _) => Ok(()),
+            (_, _) => {
+                self.left_out += 1;
+                Ok(())
+            }
         }
     }
 
@@ -213,7 +232,8 @@ impl Writer<'_> {
             if let Some(first) = self.links.get(&id).cloned() {
                 return self.head(EntryType::Link, path, &first, &before, 0);
             }
-            if self.links.len() < LINKS_MAX {
+            if self.links.len() < LINKS_MAX && self.links_bytes + path.len() <= LINKS_BYTES_MAX {
+                self.links_bytes += path.len();
                 self.links.insert(id, path.to_owned());
             }
         }

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 
-use super::walk::{Entry, Kind, Seen};
+use super::walk::{Entry, Seen};
 use super::{BackupError, DEPTH_MAX};
 
 /// Bytes that are compared at once.
@@ -42,33 +42,30 @@ fn alike(one: &Stat, other: &Stat) -> bool {
     (one.st_mode, one.st_uid, one.st_gid) == (other.st_mode, other.st_uid, other.st_gid)
 }
 
-fn here(folder: &OwnedFd) -> io::Result<BTreeMap<CString, Stat>> {
-    let mut found = BTreeMap::new();
-    for entry in Dir::read_from(folder)? {
-        let name = entry?.file_name().to_owned();
-        if name.as_c_str() != c"." && name.as_c_str() != c".." {
-            let stat = fs::statat(folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
-            found.insert(name, stat);
-        }
-    }
-    Ok(found)
-}
-
 /// One folder that is in both. True: nothing of its own is left in it.
 fn level(folder: &OwnedFd, below: &Seen, depth: usize) -> io::Result<bool> {
     if depth >= DEPTH_MAX {
         return Err(io::Error::other("folders lie too deep in each other"));
     }
-    let (own, mut layers) = (here(folder)?, below.entries()?);
+    // Templates, whose number was bounded when they came; what was unpacked is read as it is asked for.
+    let (mut names, mut layers) = (below.names()?, BTreeMap::new());
+    while let Some(entry) = names.next(below)? {
+        layers.insert(entry.name.clone(), entry);
+    }
     let before = fs::fstat(folder)?;
     let mut empty = true;
-    for (name, stat) in &own {
-        let shown = match layers.remove(name) {
-            Some(entry) => same(folder, name, stat, below, &entry, depth)?,
+    for entry in Dir::read_from(folder)? {
+        let name = entry?.file_name().to_owned();
+        if name.as_c_str() == c"." || name.as_c_str() == c".." {
+            continue;
+        }
+        let stat = fs::statat(folder, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW)?;
+        let shown = match layers.remove(&name) {
+            Some(entry) => same(folder, &name, &stat, below, &entry, depth)?,
             None => false,
         };
         if shown {
-            let flags = if kind(stat) == FileType::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let flags = if kind(&stat) == FileType::Directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
             fs::unlinkat(folder, name.as_c_str(), flags)?;
         }
         empty &= shown;
@@ -84,23 +81,27 @@ fn level(folder: &OwnedFd, below: &Seen, depth: usize) -> io::Result<bool> {
 
 /// True: the layers show the same, so that it need not be here.
 fn same(folder: &OwnedFd, name: &CString, stat: &Stat, below: &Seen, entry: &Entry, depth: usize) -> io::Result<bool> {
-    match (kind(stat), &entry.kind) {
-        (FileType::Directory, Kind::Folder(deeper)) => {
+    if kind(stat) != kind(&entry.stat) {
+        return Ok(false);
+    }
+    match kind(stat) {
+        FileType::Directory => {
+            let Some(deeper) = below.folder(name, entry.layer)? else { return Ok(false) };
             let own = fs::openat(folder, name.as_c_str(), FOLDER, Mode::empty())?;
-            Ok(level(&own, deeper, depth + 1)? && alike(stat, &entry.stat))
+            Ok(level(&own, &deeper, depth + 1)? && alike(stat, &entry.stat))
         }
-        (FileType::RegularFile, Kind::Other(layer)) if alike(stat, &entry.stat) && stat.st_size == entry.stat.st_size => {
+        FileType::RegularFile if alike(stat, &entry.stat) && stat.st_size == entry.stat.st_size => {
             let own = fs::openat(folder, name.as_c_str(), OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
-            match below.read(*layer, name)? {
+            match below.read(entry.layer, name)? {
                 Some(theirs) => same_bytes(File::from(own), theirs),
                 None => Ok(false),
             }
         }
-        (FileType::Symlink, Kind::Other(layer)) if alike(stat, &entry.stat) => {
+        FileType::Symlink if alike(stat, &entry.stat) => {
             let own = fs::readlinkat(folder, name.as_c_str(), Vec::new())?;
-            Ok(below.link_target(*layer, name)?.is_some_and(|theirs| theirs == own.as_bytes()))
+            Ok(below.link_target(entry.layer, name)?.is_some_and(|theirs| theirs == own.as_bytes()))
         }
-        (_, _) => Ok(false),
+        _ => Ok(false),
     }
 }
 

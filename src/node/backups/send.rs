@@ -50,7 +50,8 @@ async fn in_turn(ctx: &Ctx, order: &Order, course: &Arc<Course>) -> Result<Archi
     };
     hold.end().await;
     let (written, parts) = made?;
-    let notes: Vec<String> = written.changed.words().into_iter().chain(hold.note.take()).collect();
+    let left_out = (written.left_out > 0).then(|| format!("Left out: {} sockets, pipes or devices", written.left_out));
+    let notes: Vec<String> = written.changed.words().into_iter().chain(left_out).chain(hold.note.take()).collect();
     Ok(Archived {
         backup: order.backup.clone(),
         bytes: written.bytes,

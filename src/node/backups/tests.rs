@@ -10,7 +10,7 @@ use proptest::prelude::*;
 use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tokio::sync::mpsc;
 
-use super::{BackupError, Course, Order, archive, fit, swap, unpack::unpack};
+use super::{BackupError, Course, DEPTH_MAX, Order, archive, fit, swap, unpack::unpack, walk};
 use crate::archives::beneath::Beneath;
 use crate::node::layers::{DATA, OPAQUE, YES};
 
@@ -278,4 +278,46 @@ fn a_file_with_holes_at_its_end_and_a_link_to_nothing_come_back() {
     assert!(whole.len() < 10_000 && written.unpacked == 3 << 20);
     unpack(whole.as_slice(), &room.path().join("back"), written.unpacked, &Course::default()).unwrap();
     assert_eq!(picture(&room.path().join("back")), picture(&data));
+}
+
+fn open_handles() -> usize {
+    std::fs::read_dir("/proc/self/fd").unwrap().count()
+}
+
+#[test]
+fn the_walk_holds_no_handle_of_a_folder_that_it_has_not_come_to() {
+    let room = tempfile::tempdir().unwrap();
+    let data = room.path().join("data");
+    for number in 0..1_500 {
+        std::fs::create_dir_all(data.join(number.to_string())).unwrap();
+    }
+    std::fs::write(data.join("7/file"), "x").unwrap();
+    let before = open_handles();
+    let (mut count, mut most) = (0, 0);
+    walk::walk(walk::Seen::open(&data, &[]).unwrap(), |_| {
+        count += 1;
+        most = most.max(open_handles());
+        Ok(())
+    })
+    .unwrap();
+    assert_eq!(count, 1_502);
+    // Other tests of this program open some meanwhile.
+    assert!(most < before + 200, "{most} handles instead of {before}");
+    let (whole, written) = archived(&data, &[]);
+    unpack(whole.as_slice(), &room.path().join("back"), written.unpacked, &Course::default()).unwrap();
+    assert_eq!(picture(&room.path().join("back")), picture(&data));
+}
+
+#[test]
+fn folders_that_lie_too_deep_are_refused_in_words_and_sockets_are_counted() {
+    let room = tempfile::tempdir().unwrap();
+    let data = room.path().join("data");
+    std::fs::create_dir_all(data.join(["d"; DEPTH_MAX - 1].join("/"))).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(data.join("socket")).unwrap();
+    let (whole, written) = archived(&data, &[]);
+    assert_eq!((written.left_out, written.entries), (1, DEPTH_MAX as u64));
+    unpack(whole.as_slice(), &room.path().join("back"), written.unpacked, &Course::default()).unwrap();
+    std::fs::create_dir(data.join(["d"; DEPTH_MAX].join("/"))).unwrap();
+    let refused = walk::walk(walk::Seen::open(&data, &[]).unwrap(), |_| Ok(())).unwrap_err();
+    assert!(matches!(&refused, BackupError::Limit(_)) && refused.to_string().contains("folders lie in each other"), "{refused}");
 }

@@ -12,7 +12,7 @@ use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use tar::{EntryType, Header};
 
-use super::{BackupError, Course, ENTRIES_MAX, PATH_BYTES_MAX};
+use super::{BackupError, Course, DEPTH_MAX, ENTRIES_MAX, PATH_BYTES_MAX};
 use crate::archives::heads::{Extras, Fault, Head};
 use crate::archives::remove::remove;
 
@@ -64,7 +64,7 @@ fn clean(name: &[u8]) -> Result<Vec<u8>, BackupError> {
         return Ok(Vec::new());
     }
     let odd = |part: &[u8]| part.is_empty() || part == b"." || part == b".." || part.contains(&0);
-    if path.len() > PATH_BYTES_MAX || path.split(|byte| *byte == b'/').any(odd) {
+    if path.len() > PATH_BYTES_MAX || path.split(|byte| *byte == b'/').count() > DEPTH_MAX || path.split(|byte| *byte == b'/').any(odd) {
         return Err(damaged(format!("{:?} in it is no path below the data", text())));
     }
     Ok(path.to_vec())
@@ -80,7 +80,7 @@ fn split(path: &[u8]) -> (&[u8], &[u8]) {
 struct Target<'a> {
     root: OwnedFd,
     last: Option<(Vec<u8>, OwnedFd)>,
-    /// Folders get theirs in the end: what is put into them changes their times.
+    /// The folders around the next entry. They get their marks when the archive leaves them: what is put into them changes their times.
     folders: Vec<(Vec<u8>, Marks)>,
     gives: bool,
     left: u64,
@@ -141,6 +141,7 @@ impl Target<'_> {
             return Err(damaged(format!("it has more than {ENTRIES_MAX} entries")));
         }
         let path = clean(&head.name)?;
+        self.leave(|folder| !is_in(&path, folder))?;
         if path.is_empty() {
             if head.kind != EntryType::Directory {
                 return Err(damaged("its root is no folder"));
@@ -196,15 +197,24 @@ impl Target<'_> {
         give(file.as_fd(), marks, self.gives)
     }
 
-    fn finish(mut self) -> Result<(), BackupError> {
-        // The deepest last in the archive are the first here: a folder is reached before it is closed.
-        for (path, marks) in std::mem::take(&mut self.folders).into_iter().rev() {
+    /// Gives folders that are over their marks, the deepest first.
+    fn leave(&mut self, over: impl Fn(&[u8]) -> bool) -> Result<(), BackupError> {
+        while let Some((path, marks)) = self.folders.pop_if(|(folder, _)| over(folder)) {
             self.last = None;
             let (gives, folder) = (self.gives, self.above(&path)?);
             give(folder, marks, gives)?;
         }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<(), BackupError> {
+        self.leave(|_| true)?;
         fs::syncfs(&self.root).map_err(disk)
     }
+}
+
+fn is_in(path: &[u8], folder: &[u8]) -> bool {
+    folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with(b"/"))
 }
 
 fn told(error: Errno) -> BackupError {

@@ -1,8 +1,8 @@
 //! Walks over the data as the game sees them: one folder, or a folder on top of layers, united here as the kernel would unite them.
 //!
 //! Every step is one `openat` that follows no link, from a handle of the folder above. A whiteout hides what lies below it, an opaque
-//! folder all that lies below it, a file below a folder ends what can be seen of that name. Entries come in order: a folder, then what
-//! is in it. Blocking.
+//! folder all that lies below it, a file below a folder ends what can be seen of that name. A folder comes before what is in it; nothing
+//! else is promised of the order. Open are only the folders on the way, never those beside it, and no list of names. Blocking.
 
 use std::collections::BTreeMap;
 use std::ffi::CString;
@@ -27,22 +27,62 @@ pub struct Seen {
     layered: bool,
 }
 
-/// Something in a folder.
-#[derive(Debug)]
-pub enum Kind {
-    /// A folder.
-    Folder(Seen),
-    /// Anything else, in the layer of this number.
-    Other(usize),
-}
-
 /// What is seen of one name.
 #[derive(Debug)]
 pub struct Entry {
-    /// What it is.
-    pub kind: Kind,
-    /// Of the highest layer that has it.
+    pub name: CString,
+    /// The highest layer that has it.
+    pub layer: usize,
+    /// As that layer has it.
     pub stat: Stat,
+}
+
+impl Entry {
+    /// It was a folder when it was looked at.
+    pub fn is_folder(&self) -> bool {
+        FileType::from_raw_mode(self.stat.st_mode) == FileType::Directory
+    }
+}
+
+/// The names of one folder, one after the other. Those of the highest folder come from the disk as they are asked for, because a game
+/// decides how many they are; those of the layers below it are templates, whose number was bounded when they came.
+pub struct Names {
+    highest: Dir,
+    below: BTreeMap<CString, usize>,
+}
+
+impl Names {
+    /// The next one that is seen. What came into the highest folder meanwhile hides what lies below it, as the kernel would have it.
+    pub fn next(&mut self, within: &Seen) -> io::Result<Option<Entry>> {
+        let hidden = |stat: &Stat| within.layered && is_whiteout(stat);
+        let look = |layer: usize, name: &CString| there(fs::statat(&within.handles[layer], name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW));
+        while let Some(entry) = self.highest.read() {
+            let name = entry?.file_name().to_owned();
+            if is_dots(&name) {
+                continue;
+            }
+            // What went while the folder was read is not there.
+            let Some(stat) = look(0, &name)? else { continue };
+            self.below.remove(&name);
+            if !hidden(&stat) {
+                return Ok(Some(Entry { name, layer: 0, stat }));
+            }
+        }
+        while let Some((name, number)) = self.below.pop_first() {
+            let (layer, stat) = match look(0, &name)? {
+                Some(stat) => (0, Some(stat)),
+                None => (number, look(number, &name)?),
+            };
+            if let Some(stat) = stat.filter(|stat| !hidden(stat)) {
+                return Ok(Some(Entry { name, layer, stat }));
+            }
+        }
+        Ok(None)
+    }
+}
+
+fn is_dots(name: &CString) -> bool {
+    name.as_c_str() == c"." || name.as_c_str() == c".."
 }
 
 fn is_whiteout(stat: &Stat) -> bool {
@@ -90,29 +130,26 @@ impl Seen {
         Ok(fs::fstat(&self.handles[0])?)
     }
 
-    /// All that is seen in it, by name.
-    pub fn entries(&self) -> io::Result<BTreeMap<CString, Entry>> {
-        let mut found: BTreeMap<CString, Option<Entry>> = BTreeMap::new();
-        for (number, handle) in self.handles.iter().enumerate() {
+    /// All that is seen in it.
+    pub fn names(&self) -> io::Result<Names> {
+        let mut below = BTreeMap::new();
+        for (number, handle) in self.handles.iter().enumerate().skip(1) {
             for entry in Dir::read_from(handle)? {
                 let name = entry?.file_name().to_owned();
-                if name.as_c_str() == c"." || name.as_c_str() == c".." || found.contains_key(&name) {
-                    continue;
+                if !is_dots(&name) {
+                    below.entry(name).or_insert(number);
                 }
-                // What went while the folder was read is not there.
-                let Some(stat) = there(fs::statat(handle, name.as_c_str(), AtFlags::SYMLINK_NOFOLLOW))? else { continue };
-                let seen = if self.layered && is_whiteout(&stat) { None } else { self.seen(number, &name, stat)? };
-                found.insert(name, seen);
             }
         }
-        Ok(found.into_iter().filter_map(|(name, entry)| Some((name, entry?))).collect())
+        Ok(Names { highest: Dir::read_from(&self.handles[0])?, below })
     }
 
-    fn seen(&self, number: usize, name: &CString, stat: Stat) -> io::Result<Option<Entry>> {
-        if FileType::from_raw_mode(stat.st_mode) != FileType::Directory {
-            return Ok(Some(Entry { kind: Kind::Other(number), stat }));
-        }
+    /// A folder in it; none: it went, is something else by now, or something is mounted there.
+    pub fn folder(&self, name: &CString, number: usize) -> io::Result<Option<Seen>> {
         let Some(own) = there(fs::openat(&self.handles[number], name.as_c_str(), FOLDER, Mode::empty()))? else { return Ok(None) };
+        if fs::fstat(&own)?.st_dev != fs::fstat(&self.handles[number])?.st_dev {
+            return Ok(None);
+        }
         let mut ends = !self.layered || is_opaque(&own)?;
         let mut handles = vec![own];
         for below in &self.handles[number + 1..] {
@@ -130,7 +167,7 @@ impl Seen {
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(Some(Entry { kind: Kind::Folder(Seen { handles, layered: self.layered }), stat }))
+        Ok(Some(Seen { handles, layered: self.layered }))
     }
 
     /// Opens a plain file of a layer; none: it went, or is something else by now.
@@ -163,10 +200,10 @@ pub struct Found<'a> {
     pub stat: Stat,
 }
 
-/// What is left to do in one folder.
+/// What is left to do in one folder: the handles of the folders on the way are all that is open.
 struct Open {
     folder: Seen,
-    left: std::collections::btree_map::IntoIter<CString, Entry>,
+    left: Names,
     path_bytes: usize,
 }
 
@@ -176,33 +213,37 @@ pub fn walk(root: Seen, mut visit: impl FnMut(&Found<'_>) -> Result<(), BackupEr
     let mut path: Vec<u8> = Vec::new();
     let stat = root.stat().map_err(&failed)?;
     visit(&Found { path: &path, name: &CString::default(), within: &root, layer: None, stat })?;
-    let left = root.entries().map_err(&failed)?.into_iter();
+    let left = root.names().map_err(&failed)?;
     let mut open = vec![Open { folder: root, left, path_bytes: 0 }];
     while let Some(here) = open.last_mut() {
         path.truncate(here.path_bytes);
-        let Some((name, entry)) = here.left.next() else {
+        let Some(entry) = here.left.next(&here.folder).map_err(&failed)? else {
             open.pop();
             continue;
         };
         if !path.is_empty() {
             path.push(b'/');
         }
-        path.extend_from_slice(name.as_bytes());
-        let layer = match &entry.kind {
-            Kind::Folder(_) => None,
-            Kind::Other(layer) => Some(*layer),
-        };
+        path.extend_from_slice(entry.name.as_bytes());
         if path.len() > PATH_BYTES_MAX {
             return Err(BackupError::Limit(format!("a path in it has more than {PATH_BYTES_MAX} bytes")));
         }
-        visit(&Found { path: &path, name: &name, within: &here.folder, layer, stat: entry.stat })?;
-        if let Kind::Folder(folder) = entry.kind {
-            if open.len() >= DEPTH_MAX {
-                return Err(BackupError::Limit(format!("more than {DEPTH_MAX} folders lie in each other")));
-            }
-            let left = folder.entries().map_err(&failed)?.into_iter();
+        let layer = (!entry.is_folder()).then_some(entry.layer);
+        visit(&Found { path: &path, name: &entry.name, within: &here.folder, layer, stat: entry.stat })?;
+        if !entry.is_folder() {
+            continue;
+        }
+        if open.len() >= DEPTH_MAX {
+            return Err(BackupError::Limit(format!("more than {DEPTH_MAX} folders lie in each other")));
+        }
+        if let Some(folder) = here_folder(&open, &entry).map_err(&failed)? {
+            let left = folder.names().map_err(&failed)?;
             open.push(Open { folder, left, path_bytes: path.len() });
         }
     }
     Ok(())
+}
+
+fn here_folder(open: &[Open], entry: &Entry) -> io::Result<Option<Seen>> {
+    open.last().map_or(Ok(None), |here| here.folder.folder(&entry.name, entry.layer))
 }
