@@ -24,6 +24,7 @@ mod join;
 mod kill;
 mod laid_out;
 mod layers_web;
+mod leftovers;
 #[allow(dead_code)]
 mod linked;
 mod machines;
