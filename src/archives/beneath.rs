@@ -3,6 +3,7 @@
 //! Every step from the root is one `openat` that follows no link. Used to unpack archives, and by the node wherever it touches folders
 //! that a game can write to. Blocking. The handle of the last folder is kept, because entries come in the order of their folders.
 
+use std::ffi::CString;
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -10,6 +11,8 @@ use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Dir, FileType, Gid, Mode, OFlags, Stat, Uid};
 use rustix::io::Errno;
+
+use super::remove::remove_at;
 
 const FOLDER: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC).union(OFlags::NONBLOCK);
@@ -135,7 +138,7 @@ impl Beneath {
         let Some(above) = there(self.folder_handle(above))? else { return Ok(None) };
         match fs::readlinkat(above, name, Vec::new()) {
             Err(Errno::INVAL) => Ok(None),
-            other => Ok(there(other)?.map(std::ffi::CString::into_bytes)),
+            other => Ok(there(other)?.map(CString::into_bytes)),
         }
     }
 
@@ -144,17 +147,7 @@ impl Beneath {
         self.forget(path);
         let (above, name) = split(path);
         let Some(above) = there(self.folder_handle(above))? else { return Ok(false) };
-        match fs::unlinkat(above, name, AtFlags::empty()) {
-            Ok(()) => Ok(true),
-            Err(Errno::NOENT) => Ok(false),
-            Err(Errno::ISDIR | Errno::PERM) => {
-                let folder = fs::openat(above, name, FOLDER, Mode::empty())?;
-                empty(folder)?;
-                fs::unlinkat(above, name, AtFlags::REMOVEDIR)?;
-                Ok(true)
-            }
-            Err(error) => Err(error.into()),
-        }
+        remove_at(above, &CString::new(name)?)
     }
 
     /// Removes a folder that is empty; true: it was.
@@ -201,44 +194,6 @@ impl Beneath {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// Most folders in each other that are emptied; each costs an open handle.
-const EMPTY_DEPTH_MAX: usize = 256;
-
-/// Removes all that is in a folder, with a list of open folders instead of calls in calls.
-fn empty(folder: OwnedFd) -> io::Result<()> {
-    let mut open: Vec<(OwnedFd, Option<std::ffi::CString>)> = vec![(folder, None)];
-    while let Some((handle, _)) = open.last() {
-        let mut deeper = None;
-        for entry in Dir::read_from(handle)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            if name == c"." || name == c".." {
-                continue;
-            }
-            match fs::unlinkat(handle, name, AtFlags::empty()) {
-                Ok(()) | Err(Errno::NOENT) => {}
-                Err(Errno::ISDIR | Errno::PERM) => {
-                    deeper = Some((fs::openat(handle, name, FOLDER, Mode::empty())?, Some(name.to_owned())));
-                    break;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
-        if let Some(deeper) = deeper {
-            if open.len() >= EMPTY_DEPTH_MAX {
-                return Err(io::Error::other("folders lie too deep in each other"));
-            }
-            open.push(deeper);
-            continue;
-        }
-        let done = open.pop().and_then(|(_, name)| name);
-        if let (Some(name), Some((above, _))) = (done, open.last()) {
-            fs::unlinkat(above, name.as_c_str(), AtFlags::REMOVEDIR)?;
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -10,11 +10,13 @@
 //! | `heads` | entries with their long names put together |
 //! | `entries` | the rules |
 //! | `beneath` | files and folders below a directory handle |
+//! | `remove` | the one way in which whole folders go |
 
 pub mod beneath;
 mod entries;
 pub(crate) mod heads;
 mod open;
+pub mod remove;
 #[cfg(test)]
 mod tests;
 

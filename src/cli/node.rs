@@ -11,7 +11,7 @@ use clap::{Args, Subcommand};
 use tokio_util::sync::CancellationToken;
 
 use super::serve::told_to_stop;
-use super::system::SystemClock;
+use super::system::{SystemClock, raise_descriptors};
 use crate::model::ids::NodeId;
 use crate::model::nodes::{Net, Profile};
 use crate::model::time::Clock;
@@ -51,6 +51,7 @@ enum Action {
 
 /// Joins, or runs the agent until it is told to stop.
 pub fn run(settings: Settings, arguments: Arguments) -> anyhow::Result<()> {
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
     match &arguments.action {
         Some(Action::Join { token }) => {

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::node;
-use super::system::SystemClock;
+use super::system::{SystemClock, raise_descriptors};
 use crate::domain::{Ctx, Outside, Policy, games, nodes, users};
 use crate::engines::docker::{DockerEngine, QUEUE};
 use crate::http::link::LinkSettings;
@@ -40,6 +40,7 @@ const CERTIFICATE_LIVES: i64 = 30 * DAY;
 
 /// Runs until it is told to stop.
 pub fn run(settings: Settings) -> anyhow::Result<()> {
+    raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
     runtime.block_on(serve(settings))
 }

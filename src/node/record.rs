@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::archives::remove::remove;
 use crate::model::backups::Archived;
 use crate::model::ids::{CommandId, PanelId, ServerId};
 use crate::model::servers::Run;
@@ -202,7 +203,7 @@ impl Folder {
 
     /// Removes everything but the memory that it is gone. Links in it are removed, never followed.
     pub fn destroy(&self) -> io::Result<()> {
-        ignore_missing(fs::remove_dir_all(self.home()))
+        remove(&self.home())
     }
 
     /// Forgets a destroyed server.

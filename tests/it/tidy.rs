@@ -248,6 +248,20 @@ fn only_tests_unwrap() {
     assert_none("Outside tests an error has a way out", &wrong);
 }
 
+/// The removal of the standard library calls itself for every folder in a folder, so whoever fills a folder decides how deep the stack
+/// has to be. Only where nobody but us makes folders, all of them flat, it may stay.
+#[test]
+fn whole_folders_are_removed_in_one_way() {
+    let flat = ["src/objects/folder/disk.rs"];
+    let mut wrong = Vec::new();
+    for (name, text) in rust_files(&["src"]) {
+        let text = code(&text);
+        let own = text.split("#[cfg(test)]").next().unwrap_or_default();
+        wrong.extend((own.contains("remove_dir_all") && !flat.contains(&name.as_str())).then_some(name));
+    }
+    assert_none("archives::remove::remove is the way to remove a folder", &wrong);
+}
+
 #[test]
 fn the_top_level_holds_what_it_should() {
     let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

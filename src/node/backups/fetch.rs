@@ -9,6 +9,7 @@ use tokio_util::sync::DropGuard;
 
 use super::unpack::unpack;
 use super::{BackupError, Course};
+use crate::archives::remove::remove;
 use crate::model::backups::BackupRef;
 use crate::model::ids::{CommandId, ServerId};
 use crate::node::ctx::Ctx;
@@ -54,7 +55,7 @@ pub async fn bring(ctx: &Ctx, bring: Bring, course: Arc<Course>) -> Result<(), B
     if brought.is_err() {
         // A thread that nobody gives anything more ends by itself, and holds on to the folder until then.
         course.read_over.cancelled().await;
-        let removed = tokio::task::spawn_blocking(move || super::swap::remove(&folder)).await;
+        let removed = tokio::task::spawn_blocking(move || remove(&folder)).await;
         if let Ok(Err(error)) = removed {
             tracing::warn!(server = %bring.server, %error, "what is left of a backup cannot be removed");
         }

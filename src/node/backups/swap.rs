@@ -12,6 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use crate::archives::remove::remove;
 use crate::node::layers::{DATA, Layers};
 use crate::node::record;
 
@@ -39,19 +40,6 @@ struct Swap {
     copied: BTreeSet<String>,
     /// Files of layers among the data of before.
     copied_before: BTreeSet<String>,
-}
-
-/// Removes a file, or a folder with all that is in it. Links are removed, never followed.
-pub fn remove(path: &Path) -> io::Result<()> {
-    let removed = match fs::symlink_metadata(path) {
-        Ok(is) if is.is_dir() => fs::remove_dir_all(path),
-        Ok(_) => fs::remove_file(path),
-        Err(error) => Err(error),
-    };
-    match removed {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        other => other,
-    }
 }
 
 fn exists(path: &Path) -> bool {

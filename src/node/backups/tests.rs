@@ -85,7 +85,7 @@ fn picture(folder: &Path) -> BTreeMap<PathBuf, String> {
 fn mounted(room: &Path, upper: &Path, lower: &[PathBuf]) -> Option<BTreeMap<PathBuf, String>> {
     let (work, merged) = (room.join("work"), room.join("merged"));
     for folder in [&work, &merged] {
-        swap::remove(folder).unwrap();
+        crate::archives::remove::remove(folder).unwrap();
         std::fs::create_dir(folder).unwrap();
     }
     let lower = lower.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(":");

@@ -14,6 +14,7 @@ use tar::{EntryType, Header};
 
 use super::{BackupError, Course, ENTRIES_MAX, PATH_BYTES_MAX};
 use crate::archives::heads::{Extras, Fault, Head};
+use crate::archives::remove::remove;
 
 /// Largest window of zstd, as a power of two: 32 MiB.
 const WINDOW_LOG_MAX: u32 = 25;
@@ -89,7 +90,7 @@ struct Target<'a> {
 
 /// Reads an archive to its end and writes what is in it into a fresh folder; it is on the disk when this returns.
 pub fn unpack(read: impl Read, folder: &Path, most: u64, course: &Course) -> Result<(), BackupError> {
-    super::swap::remove(folder).map_err(disk)?;
+    remove(folder).map_err(disk)?;
     std::fs::create_dir(folder).map_err(disk)?;
     let root = fs::open(folder, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty()).map_err(disk)?;
     let gives = rustix::process::geteuid().is_root();

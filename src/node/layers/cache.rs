@@ -16,6 +16,7 @@ use super::error::LayersError;
 use super::probe::Way;
 use super::record;
 use crate::archives::Unpacked;
+use crate::archives::remove::remove;
 use crate::model::ids::TemplateId;
 use crate::model::layers::LayerRef;
 use crate::model::templates::Manifest;
@@ -153,9 +154,7 @@ impl Cache {
         let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
         for name in [INCOMING, GONE] {
             let folder = root.join(name);
-            if folder.exists() {
-                fs::remove_dir_all(&folder)?;
-            }
+            remove(&folder)?;
             fs::create_dir_all(&folder)?;
         }
         let cache = Cache { root, instances: data_dir.join("instances"), boot, state: Mutex::default() };
@@ -166,7 +165,7 @@ impl Cache {
             let unsure = layer.as_ref().is_ok_and(|layer| layer.boot != cache.boot && !path.join(SYNCED_FILE).exists());
             if layer.is_err() || unsure {
                 tracing::warn!(%folder, "a cached template is not whole and is removed");
-                fs::remove_dir_all(&path)?;
+                remove(&path)?;
             }
         }
         Ok(Arc::new(cache))
@@ -315,7 +314,7 @@ impl Cache {
             }
         }
         for gone in going {
-            fs::remove_dir_all(gone)?;
+            remove(&gone)?;
         }
         Ok(purged)
     }

@@ -12,6 +12,7 @@ use super::cache::Cache;
 use super::error::{LayersError, name};
 use super::probe::{OPAQUE, Way, YES};
 use crate::archives::beneath::Beneath;
+use crate::archives::remove::remove;
 use crate::archives::{self, ArchiveError, Limits, Unpacked};
 use crate::model::checksum::Checksum;
 use crate::model::layers::LayerRef;
@@ -76,7 +77,7 @@ impl Fetcher {
                 return Ok((folder, unpacked));
             }
             let left = folder.clone();
-            let removed = tokio::task::spawn_blocking(move || std::fs::remove_dir_all(left)).await;
+            let removed = tokio::task::spawn_blocking(move || remove(&left)).await;
             if let Ok(Err(error)) = removed {
                 tracing::warn!(%error, folder = %folder.display(), "what is left of a template cannot be removed");
             }

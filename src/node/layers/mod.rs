@@ -33,6 +33,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::archives::Limits;
 use crate::archives::beneath::Beneath;
+use crate::archives::remove::remove;
 use crate::model::checksum::Checksum;
 use crate::model::ids::TemplateId;
 use crate::model::layers::{Change, LAYERS_MAX, LayerRef, Merged, changes, merge};
@@ -352,7 +353,7 @@ impl Layers {
         let placed = blocking(move || {
             let placed = cache.place(&incoming, &named, owner, way, unpacked);
             if placed.is_err() {
-                let _ = fs::remove_dir_all(&incoming);
+                let _ = remove(&incoming);
             }
             placed.map_err(LayersError::disk("put a template into its cache"))
         });

@@ -11,6 +11,7 @@ use sha2::{Digest, Sha256};
 use super::plan::Step;
 use super::probe::{OPAQUE, Way, YES};
 use crate::archives::beneath::{Beneath, FOLDER_MODE};
+use crate::archives::remove::remove;
 use crate::model::checksum::Checksum;
 use crate::model::layers::Merged;
 use crate::model::templates::{Kind, above};
@@ -113,9 +114,7 @@ impl Sources<'_> {
         if made.exists() {
             return Ok(name);
         }
-        if beside.exists() {
-            fs::remove_dir_all(&beside)?;
-        }
+        remove(&beside)?;
         fs::create_dir(&beside)?;
         let mut folder = Beneath::open(&beside, self.owner)?;
         for path in self.rendered.keys() {
@@ -136,7 +135,7 @@ pub(super) fn retire_rendered(home: &Path, keep: &[Option<&str>]) -> io::Result<
         let name = entry.file_name();
         let Some(name) = name.to_str().filter(|name| name.starts_with("rendered-")) else { continue };
         if !keep.contains(&Some(name)) {
-            fs::remove_dir_all(entry.path())?;
+            remove(&entry.path())?;
         }
     }
     Ok(())

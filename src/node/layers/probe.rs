@@ -14,6 +14,7 @@ use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use serde::{Deserialize, Serialize};
 
 use crate::archives::beneath::Beneath;
+use crate::archives::remove::remove;
 
 /// How a server's folder is made out of layers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,7 +53,7 @@ pub(super) fn probe(below: &Path) -> Way {
     let merged = folder.join("merged");
     // What a kill in the middle of an earlier try left mounted.
     let _ = unmount(&merged, UnmountFlags::DETACH);
-    let _ = std::fs::remove_dir_all(&folder);
+    let _ = remove(&folder);
     let way = match overlay(&folder) {
         Ok(()) => Way::Overlay,
         Err(error) => {
@@ -61,7 +62,7 @@ pub(super) fn probe(below: &Path) -> Way {
         }
     };
     let _ = unmount(&merged, UnmountFlags::DETACH);
-    let _ = std::fs::remove_dir_all(&folder);
+    let _ = remove(&folder);
     way
 }
 
