@@ -123,6 +123,32 @@ async fn a_node_that_still_has_a_removed_server_is_asked_to_remove_it_once() {
     .await;
 }
 
+#[tokio::test]
+async fn addresses_that_somebody_else_has_are_passed_over() {
+    on_both("addresses_that_somebody_else_has_are_passed_over", |mut world| async move {
+        let actor = world.player("ada@example.org").await;
+        let server = world.create(&actor, "Elsewhere").await;
+        assert_eq!(server.subnet, 0);
+        let doing = server.life.doing.expect("it is being prepared");
+        let _first = world.engine.take();
+        let nothing = report(&server.id, Seen::Absent, &[]);
+        let kind = EventKind::Failed { reason: "The address range is used".to_owned(), retryable: true, report: Some(nothing.clone()) };
+        world.tell(event(&server.id, Some(&doing.command), world.clock.now(), kind)).await;
+        let load = roost::model::nodes::Load { subnets_taken: vec![0, 1], ..Default::default() };
+        let at = world.clock.now();
+        world.tell(roost::wire::agent::FromNode::Heartbeat { at, load, complete: true, instances: vec![nothing] }).await;
+        world.clock.pass(MINUTE);
+        servers::reconcile(&world.ctx, true).await.expect("looked");
+        let row = world.server(&server.id).await.expect("there");
+        assert_eq!(row.subnet, 2);
+        let next = world.create(&actor, "Beside").await;
+        assert_eq!(next.subnet, 3, "nor is a new server put there");
+        world.settle().await;
+        assert_eq!(world.server(&server.id).await.expect("there").life.phase, Phase::Running);
+    })
+    .await;
+}
+
 struct FromBeat;
 
 impl FromBeat {

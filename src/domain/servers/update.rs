@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::spec::{current_spec, is_current};
-use super::{placing, runs};
+use super::{ground, placing, runs};
 use crate::domain::{Change, Ctx, Refusal, backups, subscriptions};
 use crate::model::games::Game;
 use crate::model::ids::{CommandId, NodeId, ServerId};
@@ -82,6 +82,9 @@ async fn attempt(
     if server.life.wanted == Wanted::Deleted && before.life.wanted != Wanted::Deleted {
         subscriptions::end_of_server(&tx, id, now).await?;
         ctx.payments_nudge.notify_one();
+    }
+    if server.life.trouble.is_some() && server.seen == Seen::Absent {
+        ground::leave_taken(ctx, &tx, &mut server).await?;
     }
     if let Some(report) = &cause.report {
         runs::keep(&tx, &server, report, now).await?;
