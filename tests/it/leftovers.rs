@@ -2,13 +2,14 @@
 
 use roost::domain::{Refusal, books, servers};
 use roost::model::ids::ServerId;
+use roost::model::nodes::Load;
 use roost::model::servers::{Phase, Run, Seen, Wanted};
 use roost::model::time::{Clock, HOUR, MINUTE, Millis, SECOND};
 use roost::store::commands;
-use roost::wire::agent::{Action, Command, EventKind, InstanceReport, ToNode};
+use roost::wire::agent::{Action, Command, EventKind, FromNode, InstanceReport, ToNode};
 
 use crate::fake_node::event;
-use crate::world::{World, on_both};
+use crate::world::{World, form, on_both};
 
 async fn unanswered(world: &World) -> Vec<commands::Stored> {
     commands::unanswered(&world.ctx.db, None, Millis(i64::MAX), 100).await.expect("readable")
@@ -134,14 +135,19 @@ async fn addresses_that_somebody_else_has_are_passed_over() {
         let nothing = report(&server.id, Seen::Absent, &[]);
         let kind = EventKind::Failed { reason: "The address range is used".to_owned(), retryable: true, report: Some(nothing.clone()) };
         world.tell(event(&server.id, Some(&doing.command), world.clock.now(), kind)).await;
-        let load = roost::model::nodes::Load { subnets_taken: vec![0, 1], ..Default::default() };
-        let at = world.clock.now();
-        world.tell(roost::wire::agent::FromNode::Heartbeat { at, load, complete: true, instances: vec![nothing] }).await;
+        let beat = |at| FromNode::Heartbeat {
+            at,
+            load: Load { subnets_taken: vec![0, 1], ..Load::default() },
+            complete: true,
+            instances: vec![nothing.clone()],
+        };
+        world.tell(beat(world.clock.now())).await;
         world.clock.pass(MINUTE);
         servers::reconcile(&world.ctx, true).await.expect("looked");
         let row = world.server(&server.id).await.expect("there");
         assert_eq!(row.subnet, 2);
-        let next = world.create(&actor, "Beside").await;
+        world.tell(beat(world.clock.now())).await;
+        let next = servers::create(&world.ctx, &actor, &form("Beside")).await.expect("made");
         assert_eq!(next.subnet, 3, "nor is a new server put there");
         world.settle().await;
         assert_eq!(world.server(&server.id).await.expect("there").life.phase, Phase::Running);
@@ -152,9 +158,9 @@ async fn addresses_that_somebody_else_has_are_passed_over() {
 struct FromBeat;
 
 impl FromBeat {
-    fn of(world: &World, report: InstanceReport) -> roost::wire::agent::FromNode {
-        let load = roost::model::nodes::Load::default();
-        roost::wire::agent::FromNode::Heartbeat { at: world.clock.now(), load, complete: true, instances: vec![report] }
+    fn of(world: &World, report: InstanceReport) -> FromNode {
+        let load = Load::default();
+        FromNode::Heartbeat { at: world.clock.now(), load, complete: true, instances: vec![report] }
     }
 }
 
