@@ -9,6 +9,7 @@ mod admin_web;
 mod api;
 #[allow(dead_code)]
 mod app;
+mod at_once;
 mod backups;
 mod billing_web;
 mod books;
