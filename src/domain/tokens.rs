@@ -38,14 +38,12 @@ pub async fn create(ctx: &Ctx, actor: &Actor, name: &str, days: u32, scopes: Sco
         fields.add("scopes", "Choose at least one thing that the token may do.");
     }
     fields.check()?;
-    match insert(ctx, actor, name, (days, scopes), ctx.clock.now()).await? {
-        Some(made) => Ok(made),
-        None => {
-            let mut fields = Fields::default();
-            fields.add("name", ENOUGH);
-            Err(Refusal::Invalid(fields))
-        }
-    }
+    let Some(made) = insert(ctx, actor, name, (days, scopes), ctx.clock.now()).await? else {
+        let mut fields = Fields::default();
+        fields.add("name", ENOUGH);
+        return Err(Refusal::Invalid(fields));
+    };
+    Ok(made)
 }
 
 /// None: the account has as many as it may have.

@@ -24,7 +24,7 @@ use super::servers::{find, note};
 use super::{Actor, Change, Ctx, Refusal};
 use crate::model::backups::{Backup, KEPT_MAX, Reason, Restore, Schedule, State, undoable};
 use crate::model::ids::{BackupId, ServerId};
-use crate::model::servers::{Seen, Server, Wanted};
+use crate::model::servers::{Server, Wanted};
 use crate::model::time::Millis;
 use crate::model::users::Right;
 use crate::objects::{ObjectError, Verb};
@@ -84,7 +84,7 @@ pub async fn shelf(ctx: &Ctx, actor: &Actor, id: &ServerId) -> Result<Shelf, Ref
 
 /// Nothing of it is on any node.
 pub(super) fn has_no_data(server: &Server) -> bool {
-    server.seen == Seen::Gone
+    server.is_unseen()
 }
 
 /// A row that wants to be made from `at` on.
