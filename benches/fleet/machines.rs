@@ -156,6 +156,7 @@ impl Machine {
                 disk_free_mib: 700_000 - tick % 1_000,
                 trouble: None,
                 cache: Some(CacheLoad { way: "overlay".to_owned(), hits: u64::from(tick), misses: 3, ..CacheLoad::default() }),
+                ..Load::default()
             },
             complete: true,
             instances: (0..).zip(&self.instances).map(report).collect(),

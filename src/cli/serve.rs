@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::mpsc;
@@ -35,6 +36,8 @@ use crate::workers::{self, Periods, Runner};
 #[folder = "seeds/games"]
 struct Seeds;
 
+/// How often durations of requests are summed up; each stays in memory until then.
+const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 /// How long a certificate of a node lives, in milliseconds; it is renewed when two thirds are over.
 const CERTIFICATE_LIVES: i64 = 30 * DAY;
 
@@ -129,7 +132,13 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
     let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
     greet(&settings, setup.as_deref());
-    let router = http::router(ctx.clone(), web_settings(&settings, machines, runner.stop_token())).merge(object_routes);
+    let web = web_settings(&settings, machines, runner.stop_token());
+    let telemetry = web.telemetry.clone();
+    runner.every("telemetry", UPKEEP_EVERY, move || {
+        telemetry.upkeep();
+        std::future::ready(Ok(()))
+    });
+    let router = http::router(ctx.clone(), web).merge(object_routes);
     let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = runner.stop_token();
     runner.task("http", async move {

@@ -145,6 +145,9 @@ pub async fn add_funds(ctx: &Ctx, actor: &Actor, typed: &str, request: &str) -> 
     Ok(credits)
 }
 
+/// What is said where a form's key comes again with another account or amount.
+const OTHER_CONTENT: &str = "This request came with another account or amount before, and that was counted. Send a new one.";
+
 /// What a form brings to be counted once; made up where it brings nothing usable.
 pub(super) fn key_part(request: &str) -> String {
     let usable = (8..=64).contains(&request.len()) && request.bytes().all(|b| b.is_ascii_alphanumeric());
@@ -155,8 +158,12 @@ async fn post(ctx: &Ctx, user: &UserId, key: String, amount: Credits, kind: Entr
     let entry = Entry { key, at: ctx.clock.now(), amount, kind, server: None, span: None, note: note.to_owned() };
     let tx = ctx.db.begin().await?;
     match ledger::post(&tx, user, &entry).await {
-        // The same form again: it has been counted.
-        Err(crate::store::StoreError::Exists(_)) => return Ok(()),
+        Err(crate::store::StoreError::Exists(_)) => {
+            drop(tx);
+            let same = ledger::posted(&ctx.db, &entry.key).await? == Some((user.clone(), amount));
+            // The same form again: it has been counted.
+            return if same { Ok(()) } else { Err(Refusal::Conflict(OTHER_CONTENT.to_owned())) };
+        }
         other => other?,
     }
     tx.commit().await?;

@@ -1,13 +1,13 @@
 //! Do the books balance? Asked every night, by `roost doctor`, and answered loudly where they do not.
 //!
-//! Four things must hold: each balance is the sum of its entries, and so is what is kept of each day; a charge takes and lies in a span of time; no two charges of one
+//! Five things must hold: commands and ports belong to servers that are there; each balance is the sum of its entries, and so is what is kept of each day; a charge takes and lies in a span of time; no two charges of one
 //! server overlap. What is wrong is named and never mended by itself.
 
 use serde::{Deserialize, Serialize};
 
 use super::{Ctx, Refusal};
 use crate::model::time::{DAY, HOUR, Millis};
-use crate::store::{Db, StoreError, ledger, panel, reports};
+use crate::store::{Db, StoreError, commands, ledger, panel, ports, reports};
 
 /// Names of what is wrong that are told.
 const TOLD_MAX: i64 = 20;
@@ -36,6 +36,15 @@ pub async fn check(db: &Db, now: Millis) -> Result<Books, StoreError> {
     }
     for key in reports::odd_charges(db, TOLD_MAX).await? {
         wrong.push(format!("The entry {key} overlaps another charge of its server, or does not take what it should."));
+    }
+    for command in commands::without_row(db, TOLD_MAX.unsigned_abs()).await? {
+        wrong.push(format!(
+            "The command {} to the node {} is about a server that is gone. The panel drops it within the hour.",
+            command.id, command.node
+        ));
+    }
+    for (node, port) in ports::without_row(db, TOLD_MAX).await? {
+        wrong.push(format!("The port {port} of the node {node} is kept for a server that is gone."));
     }
     Ok(Books { at: now, wrong })
 }

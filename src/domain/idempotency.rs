@@ -1,6 +1,9 @@
 //! `Idempotency-Key`: the same request with the same key gets the same answer and is done once.
 
+use std::time::Duration;
+
 use sha2::{Digest, Sha256};
+use tokio::time::Instant;
 
 use super::{Actor, Ctx, Refusal};
 use crate::model::time::{MINUTE, Millis};
@@ -10,6 +13,11 @@ use crate::store::idempotency;
 pub const KEY_MAX: usize = 128;
 /// No request takes longer than this, in milliseconds; one without an answer by then was cut off.
 const UNDER_WAY: i64 = 2 * MINUTE;
+/// How long a request waits for the first one of its key, to answer as that one did.
+const FIRST_PATIENCE: Duration = Duration::from_secs(5);
+/// How often it looks meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+const UNDER_WAY_STILL: &str = "The first request with this Idempotency-Key is still under way. Ask again in a moment.";
 /// Largest answer that is kept, in bytes.
 pub const ANSWER_MAX: usize = 64 * 1024;
 
@@ -25,24 +33,39 @@ pub enum Claim {
 /// Claims a key for a request.
 ///
 /// # Errors
-/// [`Refusal::Conflict`] when the key came with another request before, or the first one is still under way.
+/// [`Refusal::Conflict`] when the key came with another request before, or the first one does not end in time.
 pub async fn claim(ctx: &Ctx, actor: &Actor, key: &str, method: &str, path: &str, body: &[u8]) -> Result<Claim, Refusal> {
     let mut hash = Sha256::new();
     for part in [method.as_bytes(), b"\n", path.as_bytes(), b"\n", body] {
         hash.update(part);
     }
     let request = hex::encode(hash.finalize());
-    if idempotency::claim(&ctx.db, &actor.user.id, key, &request, ctx.clock.now()).await? {
-        return Ok(Claim::Fresh);
+    let patience = Instant::now() + FIRST_PATIENCE;
+    loop {
+        if idempotency::claim(&ctx.db, &actor.user.id, key, &request, ctx.clock.now()).await? {
+            return Ok(Claim::Fresh);
+        }
+        // None: the first one was refused in between, and its key is free again.
+        if let Some(kept) = idempotency::get(&ctx.db, &actor.user.id, key).await? {
+            let under_way = kept.status.is_none() && ctx.clock.now().since(Millis(kept.created_at)) < UNDER_WAY;
+            if kept.request != request || !under_way || Instant::now() >= patience {
+                return answer(ctx, kept, &request);
+            }
+        } else if Instant::now() >= patience {
+            return Err(Refusal::Conflict(UNDER_WAY_STILL.to_owned()));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
-    let kept = idempotency::get(&ctx.db, &actor.user.id, key).await?.ok_or(Refusal::NotFound)?;
+}
+
+fn answer(ctx: &Ctx, kept: idempotency::Kept, request: &str) -> Result<Claim, Refusal> {
     if kept.request != request {
         return Err(Refusal::Conflict("This Idempotency-Key came with another request before. Use a new key.".to_owned()));
     }
     match (kept.status.and_then(|status| u16::try_from(status).ok()), kept.answer) {
         (Some(status), Some(answer)) => Ok(Claim::Done(status, answer)),
         _ if ctx.clock.now().since(Millis(kept.created_at)) < UNDER_WAY => {
-            Err(Refusal::Conflict("The first request with this Idempotency-Key is still under way. Ask again in a moment.".to_owned()))
+            Err(Refusal::Conflict(UNDER_WAY_STILL.to_owned()))
         }
         // The panel was ended in the middle of it. To do it again might double it, so that is for the sender to decide.
         _ => Err(Refusal::Conflict(

@@ -78,6 +78,7 @@ pub async fn invite(
         expires_at: now + LASTS,
     };
     let tx = ctx.db.begin().await?;
+    users::hold(&tx, &server.owner).await?;
     let guests = shares::of_server(&tx, id, GUESTS_MAX).await?.len() + shares::invitations(&tx, id, now, GUESTS_MAX).await?.len();
     if guests as u64 >= GUESTS_MAX {
         return Err(Refusal::Conflict(format!("A server has at most {GUESTS_MAX} guests. Take somebody off the list first.")));
@@ -125,6 +126,7 @@ pub async fn look(ctx: &Ctx, secret: &str) -> Result<(Invitation, String), Refus
 /// [`Refusal::NotFound`] when nobody can any more; [`Refusal::Conflict`] where it was written to another address.
 pub async fn accept(ctx: &Ctx, actor: &Actor, secret: &str) -> Result<ServerId, Refusal> {
     let (invitation, _) = look(ctx, secret).await?;
+    let server = servers::by_id(&ctx.db, &invitation.server).await?.ok_or(Refusal::NotFound)?;
     if invitation.email.as_str() != actor.user.email {
         return Err(Refusal::Conflict(format!(
             "This invitation was written to {}, and you are signed in as {}. Sign in with that address, or ask for an invitation to yours.",
@@ -132,6 +134,8 @@ pub async fn accept(ctx: &Ctx, actor: &Actor, secret: &str) -> Result<ServerId, 
         )));
     }
     let tx = ctx.db.begin().await?;
+    // Whoever counts guests and invitations meanwhile must not miss one that turns from this into that.
+    users::hold(&tx, &server.owner).await?;
     if !shares::take_back(&tx, &invitation.server, &invitation.id).await? {
         return Err(Refusal::NotFound);
     }

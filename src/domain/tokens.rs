@@ -1,6 +1,6 @@
 //! API tokens: shown once, hashed at rest, expiring, revocable.
 
-use super::{Actor, Ctx, Fields, Refusal, digest};
+use super::{Actor, Change, Ctx, Fields, Refusal, digest};
 use crate::model::ids::TokenId;
 use crate::model::time::{DAY, MINUTE, Millis};
 use crate::model::tokens::Scopes;
@@ -14,6 +14,8 @@ pub const PREFIX: &str = "roost_";
 const NAME_MAX: usize = 60;
 /// Most tokens of one account.
 const TOKENS_MAX: u64 = 50;
+/// What is said to an account that has them all.
+const ENOUGH: &str = "You have 50 tokens. Revoke one that you do not use.";
 /// Days that a token from `POST /auth/login` lives.
 const LOGIN_DAYS: u32 = 1;
 
@@ -35,16 +37,23 @@ pub async fn create(ctx: &Ctx, actor: &Actor, name: &str, days: u32, scopes: Sco
     if scopes.is_empty() {
         fields.add("scopes", "Choose at least one thing that the token may do.");
     }
-    let now = ctx.clock.now();
-    let living = tokens::of_user(&ctx.db, &actor.user.id, TOKENS_MAX).await?;
-    if living.len() as u64 >= TOKENS_MAX {
-        fields.add("name", "You have 50 tokens. Revoke one that you do not use.");
-    }
     fields.check()?;
-    insert(ctx, actor, name, (days, scopes), now).await
+    let Some(made) = insert(ctx, actor, name, (days, scopes), ctx.clock.now()).await? else {
+        let mut fields = Fields::default();
+        fields.add("name", ENOUGH);
+        return Err(Refusal::Invalid(fields));
+    };
+    Ok(made)
 }
 
-async fn insert(ctx: &Ctx, actor: &Actor, name: &str, (days, scopes): (u32, Scopes), now: Millis) -> Result<(Token, String), Refusal> {
+/// None: the account has as many as it may have.
+async fn insert(
+    ctx: &Ctx,
+    actor: &Actor,
+    name: &str,
+    (days, scopes): (u32, Scopes),
+    now: Millis,
+) -> Result<Option<(Token, String)>, Refusal> {
     let secret = format!("{PREFIX}{}", hex::encode(Ctx::random::<32>()));
     let token = Token {
         id: TokenId::from_random(&Ctx::random::<12>()),
@@ -55,17 +64,20 @@ async fn insert(ctx: &Ctx, actor: &Actor, name: &str, (days, scopes): (u32, Scop
         last_used_at: None,
         scopes,
     };
-    tokens::insert(&ctx.db, &token, &digest(&secret)).await?;
-    Ok((token, secret))
+    let tx = ctx.db.begin().await?;
+    users::hold(&tx, &actor.user.id).await?;
+    if tokens::of_user(&tx, &actor.user.id, TOKENS_MAX).await?.len() as u64 >= TOKENS_MAX {
+        return Ok(None);
+    }
+    tokens::insert(&tx, &token, &digest(&secret)).await?;
+    tx.commit().await?;
+    Ok(Some((token, secret)))
 }
 
 /// The token that `POST /auth/login` gives: one day.
 pub async fn for_login(ctx: &Ctx, actor: &Actor) -> Result<String, Refusal> {
-    let living = tokens::of_user(&ctx.db, &actor.user.id, TOKENS_MAX).await?;
-    if living.len() as u64 >= TOKENS_MAX {
-        return Err(Refusal::Conflict("You have 50 tokens. Revoke one that you do not use.".to_owned()));
-    }
-    Ok(insert(ctx, actor, "log-in through the API", (LOGIN_DAYS, Scopes::all()), ctx.clock.now()).await?.1)
+    let made = insert(ctx, actor, "log-in through the API", (LOGIN_DAYS, Scopes::all()), ctx.clock.now()).await?;
+    made.map(|(_, secret)| secret).ok_or_else(|| Refusal::Conflict(ENOUGH.to_owned()))
 }
 
 /// Somebody's own tokens.
@@ -75,7 +87,12 @@ pub async fn list(ctx: &Ctx, actor: &Actor) -> Result<Vec<Token>, Refusal> {
 
 /// Ends one of somebody's own tokens.
 pub async fn revoke(ctx: &Ctx, actor: &Actor, id: &TokenId) -> Result<(), Refusal> {
-    if tokens::revoke(&ctx.db, &actor.user.id, id).await? { Ok(()) } else { Err(Refusal::NotFound) }
+    if !tokens::revoke(&ctx.db, &actor.user.id, id).await? {
+        return Err(Refusal::NotFound);
+    }
+    // Sockets that it opened look again, and end.
+    ctx.tell(Change::Rights(actor.user.id.clone()));
+    Ok(())
 }
 
 /// Who a bearer token belongs to, if it lives.

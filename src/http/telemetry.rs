@@ -118,9 +118,14 @@ impl Telemetry {
         telemetry
     }
 
+    /// Sums up the durations that have come since. Without it each stays in memory until somebody reads them.
+    pub fn upkeep(&self) {
+        self.0.handle.run_upkeep();
+    }
+
     /// Everything counted here, in the text format of Prometheus.
     pub fn render(&self) -> String {
-        self.0.handle.run_upkeep();
+        self.upkeep();
         self.0.handle.render()
     }
 

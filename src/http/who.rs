@@ -62,6 +62,9 @@ pub(super) async fn of_session(web: &Web, session: &Session) -> Result<Option<Kn
 }
 
 async fn of_parts(parts: &Parts, web: &Web) -> Result<Option<Known>, Problem> {
+    if shows_token(&parts.headers) {
+        return Ok(None);
+    }
     let known = match parts.extensions.get::<Session>() {
         Some(session) => of_session(web, session).await?,
         None => None,
@@ -90,9 +93,10 @@ fn shown(headers: &HeaderMap) -> Shows<'_> {
     token.map_or(Shows::SomethingElse, |(_, token)| Shows::Token(token.trim()))
 }
 
-/// Does it show who it is by a header that browsers never send by themselves?
+/// Is it judged by a token? No browser sends one by itself. The check of origins and every extractor here go by this one answer; any
+/// other `Authorization`, such as one meant for a proxy, says nothing.
 pub(super) fn shows_token(headers: &HeaderMap) -> bool {
-    headers.contains_key(header::AUTHORIZATION)
+    matches!(shown(headers), Shows::Token(_))
 }
 
 /// Somebody signed in, asking for a page.

@@ -159,13 +159,15 @@ fn due(life: &Life, seen: &Seen, spec_current: bool) -> Due {
         (Wanted::Asleep, Seen::Asleep) => prepared_then(Due::Nothing),
         (Wanted::Asleep, Seen::Starting { .. } | Seen::Running { .. } | Seen::Exited { .. }) => Due::Step(Step::Sleep),
 
+        // A step under way may still make something: only an answer to a stop says that nothing will come.
+        (Wanted::Stopped | Wanted::Expired, Seen::Absent | Seen::Gone) if life.doing.is_some() => Due::Step(Step::Stop),
         (Wanted::Stopped | Wanted::Expired, Seen::Absent | Seen::Gone) => Due::Nothing,
         (Wanted::Stopped | Wanted::Expired, Seen::Asleep | Seen::Starting { .. } | Seen::Running { .. } | Seen::Exited { .. }) => {
             Due::Step(Step::Stop)
         }
 
-        (Wanted::Deleted, Seen::Gone) => Due::Forget,
-        (Wanted::Deleted, Seen::Absent) => Due::Step(Step::Destroy),
+        (Wanted::Deleted, Seen::Gone) if life.doing.is_none() => Due::Forget,
+        (Wanted::Deleted, Seen::Absent | Seen::Gone) => Due::Step(Step::Destroy),
         (Wanted::Deleted, Seen::Asleep | Seen::Starting { .. } | Seen::Running { .. } | Seen::Exited { .. }) => Due::Step(Step::Stop),
     }
 }
@@ -201,9 +203,12 @@ pub fn next(life: &Life, seen: &Seen, spec_current: bool, now: Millis) -> Next {
 /// A step is tried this often in a row before somebody has to press Retry.
 pub const ATTEMPTS_MAX: u32 = 6;
 
-/// How long to wait after the `attempts`th failure in a row: 2 s, doubling, at most 5 minutes. None: enough.
+/// Longest wait between two tries, in milliseconds.
+pub const WAIT_MAX: i64 = 5 * MINUTE;
+
+/// How long to wait after the `attempts`th failure in a row: 2 s, doubling, at most [`WAIT_MAX`]. None: enough.
 pub fn wait_after(attempts: u32) -> Option<i64> {
-    (attempts < ATTEMPTS_MAX).then(|| ((2 * SECOND) << attempts.saturating_sub(1).min(10)).min(5 * MINUTE))
+    (attempts < ATTEMPTS_MAX).then(|| ((2 * SECOND) << attempts.saturating_sub(1).min(10)).min(WAIT_MAX))
 }
 
 /// Crashes are counted over this time.
@@ -215,8 +220,13 @@ impl Life {
     /// Notes that the step under way failed.
     pub fn failed(&mut self, what: String, retry: bool, now: Millis) {
         self.doing = None;
-        self.attempts += 1;
-        let next_try = if retry { wait_after(self.attempts).map(|wait| now + wait) } else { None };
+        self.attempts = self.attempts.saturating_add(1);
+        let next_try = match (self.wanted, retry) {
+            // Nobody is left to press Retry, and what stays takes disk and addresses from others.
+            (Wanted::Deleted, _) => Some(now + wait_after(self.attempts).unwrap_or(WAIT_MAX)),
+            (_, true) => wait_after(self.attempts).map(|wait| now + wait),
+            (_, false) => None,
+        };
         let since = self.trouble.as_ref().map_or(now, |trouble| trouble.since);
         self.trouble = Some(Trouble { what, since, next_try });
         self.show(Phase::Failed, now);
@@ -357,6 +367,32 @@ mod tests {
                     assert_eq!(next(&life, &seen, true, NOW + 1), expected, "{wanted:?} {seen:?} past {step:?}");
                 }
             }
+        }
+    }
+
+    #[test]
+    fn nothing_rests_and_no_row_goes_while_a_step_is_under_way_that_may_still_make_something() {
+        for wanted in [Wanted::Stopped, Wanted::Expired, Wanted::Deleted] {
+            for seen in all_seen().into_iter().filter(|seen| *seen != Seen::Unknown) {
+                for step in [Step::Prepare, Step::Start, Step::Sleep] {
+                    let doing = Doing { step, command: "c".parse().unwrap(), since: Millis(0), deadline: NOW + 1 };
+                    let life = Life { doing: Some(doing), ..life(wanted) };
+                    let next = next(&life, &seen, true, NOW);
+                    assert!(matches!(next, Next::Do(Step::Stop | Step::Destroy)), "{wanted:?} {seen:?} while {step:?}: {next:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_removal_that_fails_is_tried_for_ever() {
+        let mut life = life(Wanted::Deleted);
+        for n in 0..100_i64 {
+            let now = NOW + n * 10 * MINUTE;
+            life.failed("the disk does not answer".to_owned(), n % 2 == 0, now);
+            let at = life.trouble.as_ref().and_then(|trouble| trouble.next_try).expect("there is a next try");
+            assert!(at.since(now) <= WAIT_MAX);
+            assert_eq!(next(&life, &Seen::Absent, true, at), Next::Do(Step::Destroy));
         }
     }
 

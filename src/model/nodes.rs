@@ -48,6 +48,24 @@ pub struct Load {
     /// Its cache of templates; none: not known yet.
     #[serde(default)]
     pub cache: Option<CacheLoad>,
+    /// Data of servers that the panel does not know; none: there are none, or an agent of before.
+    #[serde(default)]
+    pub aside: Option<Aside>,
+    /// Numbers of private networks whose addresses somebody else uses there, at most [`TAKEN_MAX`].
+    #[serde(default)]
+    pub subnets_taken: Vec<u32>,
+}
+
+/// So many foreign networks a heartbeat names.
+pub const TAKEN_MAX: usize = 256;
+
+/// Folders of servers that the panel does not know, kept for a while by the agent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Aside {
+    /// How many.
+    pub folders: u32,
+    /// When the next one is removed, by the node's clock.
+    pub next_goes: Millis,
 }
 
 /// Most characters of a node's trouble and of a cached layer's name, as they are kept.
@@ -59,6 +77,7 @@ impl Load {
     pub fn clean(mut self) -> Load {
         let told = |text: &str| text.chars().filter(|c| !c.is_control()).take(TOLD_MAX).collect::<String>();
         self.trouble = self.trouble.as_deref().map(told);
+        self.subnets_taken.truncate(TAKEN_MAX);
         if let Some(cache) = &mut self.cache {
             cache.way = word(&cache.way);
             cache.layers.truncate(CACHED_MAX);

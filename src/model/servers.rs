@@ -289,6 +289,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Its node has never said that there is anything of it: nothing has been asked for yet, or its first step is under way.
+    pub fn is_unseen(&self) -> bool {
+        self.seen == Seen::Gone || (self.seen == Seen::Absent && self.seen_at.is_none())
+    }
+
     /// What an hour of it costs in credits as it is now: nothing unless it runs, and nothing while a subscription pays for it.
     pub fn costs_now(&self) -> Credits {
         if self.life.phase == Phase::Running && !self.covered { self.per_hour } else { Credits::ZERO }

@@ -158,6 +158,7 @@ fn begin(
         layers: tokio::sync::OnceCell::new(),
         urls: Arc::new(PanelUrls::new(outbox.clone())),
         purged: Mutex::default(),
+        taken: Mutex::default(),
         outbox,
         tasks: TaskTracker::new(),
         stop,

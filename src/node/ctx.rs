@@ -1,6 +1,6 @@
 //! What every part of one agent shares: settings, clock, engine, the way to the panel. Made once by `agent`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +17,7 @@ use super::layers::{FETCHES, Layers, LayersConfig};
 use super::urls::PanelUrls;
 use crate::archives::Limits;
 use crate::model::ids::{CommandId, NodeId, PanelId, ServerId};
-use crate::model::nodes::PurgeNote;
+use crate::model::nodes::{PurgeNote, TAKEN_MAX};
 use crate::model::time::Clock;
 use crate::wire::agent::{Event, EventKind, FromNode};
 
@@ -67,6 +67,8 @@ pub struct Ctx {
     pub layers: tokio::sync::OnceCell<Layers>,
     /// Questions for addresses of layers that wait for the panel's answer.
     pub urls: Arc<PanelUrls>,
+    /// Numbers of private networks whose addresses somebody else on this machine has, since the agent's start.
+    pub taken: Mutex<BTreeSet<u32>>,
     /// What the last purge did.
     pub purged: Mutex<Option<PurgeNote>>,
     /// Tag of the sidecar's image and the program's hash, once read.
@@ -81,6 +83,19 @@ pub struct Proxy {
 }
 
 impl Ctx {
+    /// Somebody else on this machine has the addresses of this network.
+    pub fn note_subnet_taken(&self, number: u32) {
+        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
+        if taken.len() < TAKEN_MAX {
+            taken.insert(number);
+        }
+    }
+
+    /// Numbers of the networks that somebody else has, in order.
+    pub fn subnets_taken(&self) -> Vec<u32> {
+        self.taken.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
     /// Layers of templates.
     pub async fn layers(&self) -> Result<&Layers, StepError> {
         let open = || {

@@ -39,9 +39,7 @@ pub enum StepError {
         port: String,
     },
     /// The address range is taken.
-    #[error(
-        "The address range {subnet} is used by another network on this machine. Remove that network, or choose another range for server networks"
-    )]
+    #[error("The address range {subnet} is used by another network on this machine. The server gets another one with the next try")]
     RangeTaken {
         /// Which.
         subnet: String,

@@ -68,7 +68,7 @@ impl Meter {
                 data_dir.display()
             )
         });
-        let load = Load { cpu_millis: self.cpu(), memory_mib: small(used), disk_free_mib: small(free), trouble: None, cache: None };
+        let load = Load { cpu_millis: self.cpu(), memory_mib: small(used), disk_free_mib: small(free), ..Load::default() };
         (load, trouble)
     }
 

@@ -14,9 +14,10 @@
 //! | `console`, `samples`, `machine` | logs and input, measurements, the machine |
 //! | `layers/`, `urls` | a server's folder out of templates, their cache, and where they come from |
 //! | `backups/`, `download` | archives of a server's data, and what comes out of the object store |
-//! | `images`, `firewall`, `record` | images, packet filter, the memory on the disk |
+//! | `images`, `firewall`, `record`, `aside` | images, packet filter, the memory on the disk, data that nobody knows |
 
 mod agent;
+mod aside;
 mod backups;
 mod config;
 mod console;

@@ -211,11 +211,11 @@ impl Folder {
         ignore_missing(fs::remove_file(self.tombstone()))
     }
 
-    /// Moves the folder of a server that nobody knows any more out of the way; the data stay on the disk.
+    /// Moves the folder of a server that nobody knows any more out of the way; the data stay on the disk for a while: see [`super::aside`].
     pub fn move_aside(&self, now: Millis) -> io::Result<()> {
-        let orphans = self.root.join("orphans");
+        let orphans = self.root.join(super::aside::FOLDER);
         make_private(&orphans)?;
-        ignore_missing(fs::rename(self.home(), orphans.join(format!("{}-{}", self.server, now.0))))
+        ignore_missing(fs::rename(self.home(), orphans.join(super::aside::name(&self.server, now))))
     }
 
     /// All servers of which something is remembered.

@@ -3,6 +3,7 @@
 use sea_query::{Expr, ExprTrait, Iden, Order, Query};
 use sqlx::FromRow;
 
+use super::db::Sql;
 use super::{Db, StoreError};
 use crate::model::ids::{CommandId, NodeId, ServerId};
 use crate::model::time::Millis;
@@ -99,6 +100,40 @@ pub async fn sent(db: &Db, id: &CommandId, now: Millis) -> Result<(), StoreError
 pub async fn answered(db: &Db, id: &CommandId, now: Millis) -> Result<(), StoreError> {
     let update = Query::update().table(C::Table).value(C::AnsweredAt, now.0).and_where(Expr::col(C::Id).eq(id.as_str())).to_owned();
     db.run(&update).await.map(drop)
+}
+
+/// Ends all that a node has not answered about a server: its row goes.
+pub async fn end(db: &Db, server: &ServerId, node: &NodeId, now: Millis) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(C::Table)
+        .value(C::AnsweredAt, now.0)
+        .and_where(Expr::col(C::Server).eq(server.as_str()))
+        .and_where(Expr::col(C::Node).eq(node.as_str()))
+        .and_where(Expr::col(C::AnsweredAt).is_null())
+        .to_owned();
+    db.run(&update).await.map(drop)
+}
+
+/// Is there something about this server that the node has not answered?
+pub async fn waits(db: &Db, server: &ServerId, node: &NodeId) -> Result<bool, StoreError> {
+    let select = Query::select()
+        .columns([C::Id, C::Node, C::Generation, C::Body])
+        .from(C::Table)
+        .and_where(Expr::col(C::Server).eq(server.as_str()))
+        .and_where(Expr::col(C::Node).eq(node.as_str()))
+        .and_where(Expr::col(C::AnsweredAt).is_null())
+        .limit(1)
+        .to_owned();
+    Ok(!db.all::<CommandRow>(&select).await?.is_empty())
+}
+
+/// Commands without an answer whose server has no row, but for removals: nobody waits for what they would make. Oldest first.
+pub async fn without_row(db: &Db, limit: u64) -> Result<Vec<Stored>, StoreError> {
+    const LOST: &str = "SELECT id, node, generation, body FROM node_commands WHERE answered_at IS NULL \
+        AND NOT EXISTS (SELECT 1 FROM servers WHERE servers.id = node_commands.server) \
+        AND body NOT LIKE '%\"action\":\"destroy_instance\"%' ORDER BY created_at, id LIMIT $1";
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    db.all::<CommandRow>(Sql::Text(LOST, vec![limit.into()])).await?.into_iter().map(TryInto::try_into).collect()
 }
 
 /// Notes that this node answered it; false: it is none of its commands.

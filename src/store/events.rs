@@ -3,6 +3,7 @@
 use sea_query::{Expr, ExprTrait, Iden, Order, Query};
 use sqlx::FromRow;
 
+use super::db::Sql;
 use super::{Db, StoreError};
 use crate::model::ids::{ServerId, UserId};
 use crate::model::time::Millis;
@@ -82,4 +83,16 @@ pub async fn of_server(db: &Db, server: &ServerId, before: Option<&str>, limit: 
         select.and_where(Expr::col(E::Id).lt(before));
     }
     Ok(db.all::<EventRow>(&select).await?.into_iter().map(Into::into).collect())
+}
+
+#[derive(FromRow)]
+struct FoundRow {
+    found: i64,
+}
+
+/// Does the history end with the server's removal?
+pub async fn tells_of_removal(db: &Db, server: &ServerId) -> Result<bool, StoreError> {
+    const REMOVED: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM server_events WHERE server = $1 AND what = 'phase destroyed'";
+    let row: Option<FoundRow> = db.opt(Sql::Text(REMOVED, vec![server.as_str().into()])).await?;
+    Ok(row.is_some_and(|row| row.found > 0))
 }

@@ -80,6 +80,19 @@ pub async fn post(tx: &Tx, user: &UserId, entry: &Entry) -> Result<(), StoreErro
     users::add_to_balance(tx, user.as_str(), entry.amount).await
 }
 
+#[derive(FromRow)]
+struct PostedRow {
+    user_id: String,
+    amount: i64,
+}
+
+/// To whom was posted under this key, and how much?
+pub async fn posted(db: &Db, key: &str) -> Result<Option<(UserId, Credits)>, StoreError> {
+    let select = Query::select().columns([T::UserId, T::Amount]).from(T::Table).and_where(Expr::col(T::Key).eq(key)).to_owned();
+    let read = |row: PostedRow| Ok((row.user_id.parse().map_err(|_| StoreError::Unreadable("transactions.user_id"))?, Credits(row.amount)));
+    db.opt::<PostedRow>(&select).await?.map(read).transpose()
+}
+
 /// What a day moved is kept beside the entries, so that the balance at any of them is known without reading all that came after it.
 async fn add_to_day(tx: &Tx, user: &UserId, at: Millis, amount: Credits) -> Result<(), StoreError> {
     const ADD: &str = "INSERT INTO ledger_days (user_id, day, amount) VALUES ($1, $2, $3) \

@@ -3,7 +3,7 @@
 use sea_query::{Expr, ExprTrait, Iden, OnConflict, Query};
 use sqlx::FromRow;
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, Tx};
 
 #[derive(Iden)]
 enum Panel {
@@ -11,6 +11,9 @@ enum Panel {
     Name,
     Value,
 }
+
+/// The row that [`hold`] touches.
+const HELD: &str = "held";
 
 #[derive(FromRow)]
 struct ValueRow {
@@ -32,6 +35,20 @@ pub async fn set(db: &Db, name: &str, value: &str) -> Result<(), StoreError> {
         .on_conflict(OnConflict::column(Panel::Name).update_column(Panel::Value).to_owned())
         .to_owned();
     db.run(&insert).await.map(drop)
+}
+
+/// Holds the panel until this transaction ends: whoever else wants to hold it waits. For what is counted over all accounts.
+pub async fn hold(tx: &Tx) -> Result<(), StoreError> {
+    let touch = Query::update()
+        .table(Panel::Table)
+        .value(Panel::Name, Expr::col(Panel::Name))
+        .and_where(Expr::col(Panel::Name).eq(HELD))
+        .to_owned();
+    if tx.run(&touch).await? == 0 {
+        // The first one ever; of two at the same moment one waits for the other at the name.
+        set(tx, HELD, "").await?;
+    }
+    Ok(())
 }
 
 /// Removes a value if it is still this one; true when it was. Used where a thing may happen once.

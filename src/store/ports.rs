@@ -3,6 +3,7 @@
 use sea_query::{Expr, ExprTrait, Iden, Order, Query};
 use sqlx::FromRow;
 
+use super::db::Sql;
 use super::{Db, StoreError};
 use crate::model::games::Protocol;
 use crate::model::ids::{NodeId, ServerId};
@@ -51,4 +52,17 @@ pub async fn reserve(db: &Db, node: &NodeId, port: u16, protocol: Protocol, serv
 pub async fn release(db: &Db, server: &ServerId) -> Result<(), StoreError> {
     let delete = Query::delete().from_table(Ports::Table).and_where(Expr::col(Ports::Server).eq(server.as_str())).to_owned();
     db.run(&delete).await.map(drop)
+}
+
+#[derive(FromRow)]
+struct LostRow {
+    node: String,
+    port: i64,
+}
+
+/// Ports that are kept for servers without a row: their nodes and numbers, in order.
+pub async fn without_row(db: &Db, limit: i64) -> Result<Vec<(String, i64)>, StoreError> {
+    const LOST: &str = "SELECT node, port FROM ports WHERE NOT EXISTS (SELECT 1 FROM servers WHERE servers.id = ports.server) \
+        ORDER BY node, port LIMIT $1";
+    Ok(db.all::<LostRow>(Sql::Text(LOST, vec![limit.into()])).await?.into_iter().map(|row| (row.node, row.port)).collect())
 }

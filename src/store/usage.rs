@@ -51,6 +51,26 @@ pub async fn open(db: &Db, server: &Server, from: Millis) -> Result<(), StoreErr
     db.run(&insert).await.map(drop)
 }
 
+#[derive(FromRow)]
+struct FoundRow {
+    found: i64,
+}
+
+/// Has this span been told before?
+pub async fn is_known(db: &Db, server: &ServerId, from: Millis) -> Result<bool, StoreError> {
+    const KNOWN: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM usage WHERE server = $1 AND from_ms = $2";
+    let row: Option<FoundRow> = db.opt(Sql::Text(KNOWN, vec![server.as_str().into(), from.0.into()])).await?;
+    Ok(row.is_some_and(|row| row.found > 0))
+}
+
+/// Does a span lie across another one that has ended?
+pub async fn crosses(db: &Db, server: &ServerId, from: Millis, to: Millis) -> Result<bool, StoreError> {
+    const CROSSES: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM usage \
+        WHERE server = $1 AND from_ms <> $2 AND to_ms IS NOT NULL AND from_ms < $3 AND to_ms > $2";
+    let row: Option<FoundRow> = db.opt(Sql::Text(CROSSES, vec![server.as_str().into(), from.0.into(), to.0.into()])).await?;
+    Ok(row.is_some_and(|row| row.found > 0))
+}
+
 /// Closes a span at its end, or where it has been charged to if that is later. A closed one stays as it is.
 pub async fn close(db: &Db, server: &ServerId, from: Millis, to: Millis) -> Result<(), StoreError> {
     close_where(db, server, Some(from), None, to).await

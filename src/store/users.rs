@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use sea_query::{Expr, ExprTrait, Iden, Order, Query};
 use sqlx::FromRow;
 
-use super::{Db, StoreError};
+use super::{Db, StoreError, Tx};
 use crate::model::accounts::Email;
 use crate::model::ids::UserId;
 use crate::model::money::Credits;
@@ -212,6 +212,17 @@ pub async fn verify_email(db: &Db, id: &UserId, now: Millis) -> Result<(), Store
         .and_where(Expr::col(Users::EmailVerifiedAt).is_null())
         .to_owned();
     db.run(&update).await.map(drop)
+}
+
+/// Holds an account until this transaction ends: whoever else wants to hold it waits. What is counted behind this is still true when
+/// it is written, on both databases and whichever panel writes. False when there is no such account.
+pub async fn hold(tx: &Tx, id: &UserId) -> Result<bool, StoreError> {
+    let touch = Query::update()
+        .table(Users::Table)
+        .value(Users::Id, Expr::col(Users::Id))
+        .and_where(Expr::col(Users::Id).eq(id.as_str()))
+        .to_owned();
+    Ok(tx.run(&touch).await? == 1)
 }
 
 /// Moves the balance. Only [`super::ledger`] calls this, beside the entry that explains it.

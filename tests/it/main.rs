@@ -9,6 +9,7 @@ mod admin_web;
 mod api;
 #[allow(dead_code)]
 mod app;
+mod at_once;
 mod backups;
 mod billing_web;
 mod books;
@@ -24,6 +25,7 @@ mod join;
 mod kill;
 mod laid_out;
 mod layers_web;
+mod leftovers;
 #[allow(dead_code)]
 mod linked;
 mod machines;

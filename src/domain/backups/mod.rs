@@ -24,11 +24,11 @@ use super::servers::{find, note};
 use super::{Actor, Change, Ctx, Refusal};
 use crate::model::backups::{Backup, KEPT_MAX, Reason, Restore, Schedule, State, undoable};
 use crate::model::ids::{BackupId, ServerId};
-use crate::model::servers::{Seen, Server, Wanted};
+use crate::model::servers::{Server, Wanted};
 use crate::model::time::Millis;
 use crate::model::users::Right;
 use crate::objects::{ObjectError, Verb};
-use crate::store::{Db, backups, restores as restore_rows, schedules};
+use crate::store::{Db, backups, restores as restore_rows, schedules, users};
 
 pub(super) use answers::{take, url};
 pub use restores::{restore, undo};
@@ -84,7 +84,7 @@ pub async fn shelf(ctx: &Ctx, actor: &Actor, id: &ServerId) -> Result<Shelf, Ref
 
 /// Nothing of it is on any node.
 pub(super) fn has_no_data(server: &Server) -> bool {
-    server.seen == Seen::Gone
+    server.is_unseen()
 }
 
 /// A row that wants to be made from `at` on.
@@ -123,6 +123,7 @@ pub async fn make(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId) -> Result<Backup
         return conflict(NO_DATA.to_owned());
     }
     let tx = ctx.db.begin().await?;
+    users::hold(&tx, &server.owner).await?;
     let all = backups::of_server(&tx, id, ROWS_MAX).await?;
     if all.iter().any(|backup| backup.state.is_open()) {
         return conflict("A backup of it is being made already. Wait until that one is done.".to_owned());

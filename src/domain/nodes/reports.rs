@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{BATCH, cache};
-use crate::domain::servers::{absorb_event, absorb_report, farewell, look_answered};
+use crate::domain::servers::{absorb_event, absorb_report, end_left_over, farewell, look_answered};
 use crate::domain::{Change, Ctx, Refusal, backups};
 use crate::model::idleness::{Quiet, Sample};
 use crate::model::ids::{NodeId, ServerId, UserId};
@@ -248,6 +248,9 @@ async fn one_report(
     let mut facts = resident.map(|resident| (resident.owner, resident.game, resident.plan, resident.quiet));
     if fresh {
         if facts.is_none() && !is_on(ctx, node, &report.server).await? {
+            if report.seen != Seen::Gone {
+                end_left_over(ctx, node, &report.server).await?;
+            }
             return Ok(None);
         }
         facts = absorb_report(ctx, node, report).await?.map(|server| (server.owner, server.game, server.plan, server.quiet));

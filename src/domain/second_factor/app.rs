@@ -136,6 +136,7 @@ pub(super) async fn take(ctx: &Ctx, user: &UserId, code: &str) -> Result<bool, R
 pub async fn remove_app(ctx: &Ctx, actor: &Actor, _proof: Proof) -> Result<(), Refusal> {
     let user = &actor.user.id;
     let tx = ctx.db.begin().await?;
+    users::hold(&tx, user).await?;
     if !totp::delete(&tx, user).await? {
         return Err(Refusal::NotFound);
     }

@@ -80,6 +80,10 @@ fn not_taken() -> Refusal {
     refused("The passkey was not accepted. Try again, or take another way.")
 }
 
+fn enough() -> Refusal {
+    Refusal::Conflict(format!("You have {PASSKEYS_MAX} passkeys. Remove one that you do not use."))
+}
+
 /// The number of an account towards passkeys, which keep 16 bytes.
 fn number(user: &UserId) -> Uuid {
     let hash: [u8; 32] = Sha256::digest(format!("roost/passkey/{user}")).into();
@@ -134,7 +138,7 @@ pub async fn begin_passkey(ctx: &Ctx, actor: &Actor, browser: &str, _proof: Proo
     let party = ctx.relying_party.get()?;
     let known = rows::of_user(&ctx.db, &actor.user.id, PASSKEYS_MAX).await?;
     if known.len() as u64 >= PASSKEYS_MAX {
-        return Err(Refusal::Conflict(format!("You have {PASSKEYS_MAX} passkeys. Remove one that you do not use.")));
+        return Err(enough());
     }
     let known = known.iter().map(|row| read(row).map(|key| key.cred_id().clone())).collect::<Result<Vec<_>, _>>()?;
     let email = &actor.user.email;
@@ -182,6 +186,10 @@ pub async fn add_passkey(ctx: &Ctx, actor: &Actor, browser: &str, answer: (&str,
     };
     let first = !super::asked(ctx, user).await?;
     let tx = ctx.db.begin().await?;
+    users::hold(&tx, user).await?;
+    if rows::of_user(&tx, user, PASSKEYS_MAX).await?.len() as u64 >= PASSKEYS_MAX {
+        return Err(enough());
+    }
     if !rows::insert(&tx, &row).await? {
         return Err(refused("This passkey is known already."));
     }
@@ -270,6 +278,7 @@ pub async fn remove_passkey(ctx: &Ctx, actor: &Actor, id: &PasskeyId, _proof: Pr
     let row = known.iter().find(|row| row.id == *id).ok_or(Refusal::NotFound)?;
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
+    users::hold(&tx, user).await?;
     if !rows::delete(&tx, user, id).await? {
         return Err(Refusal::NotFound);
     }

@@ -88,7 +88,7 @@ async fn absorb(
         }
         report.revision.clone_into(&mut server.spec_seen);
         ended(server, report.seen, now);
-        see(server, report.seen, now);
+        see(server, reported(report), now);
         finish(server, answered);
         Ok(())
     })
@@ -101,6 +101,12 @@ async fn woke_itself(ctx: &Ctx, id: &ServerId, report: &InstanceReport) -> Resul
     let Some(server) = servers::by_id(&ctx.db, id).await? else { return Ok(false) };
     let newer = server.life.wanted == Wanted::Asleep && woken_at > server.life.wanted_since;
     Ok(newer && billing::may_run(ctx, &server).await?)
+}
+
+/// What a report says. That nothing is left counts only as the answer to a removal: a report may have crossed with a command, or tell of
+/// an earlier stay on the same node.
+fn reported(report: &InstanceReport) -> Seen {
+    if report.seen == Seen::Gone { Seen::Absent } else { report.seen }
 }
 
 fn see(server: &mut Server, seen: Seen, now: Millis) {
@@ -194,7 +200,7 @@ async fn failed(
         if let Some(report) = report {
             report.revision.clone_into(&mut server.spec_seen);
             ended(server, report.seen, now);
-            see(server, report.seen, now);
+            see(server, reported(report), now);
         }
         let ours = server.life.doing.as_ref().is_some_and(|doing| Some(&doing.command) == event.command.as_ref());
         if ours && server.life.crashes.len() == crashes {

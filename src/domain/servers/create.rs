@@ -18,7 +18,7 @@ use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, Name, Phase, See
 use crate::model::time::Millis;
 use crate::model::users::Right;
 use crate::model::variables::{BUILT_IN, VALUE_MAX, is_name};
-use crate::store::{StoreError, Tx, placements, servers, templates as template_rows};
+use crate::store::{StoreError, Tx, placements, servers, templates as template_rows, users};
 
 /// Most variables of one server.
 const VARIABLES_MAX: usize = 50;
@@ -177,6 +177,7 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
     }
     let now = ctx.clock.now();
     let tx = ctx.db.begin().await?;
+    users::hold(&tx, &actor.user.id).await?;
     let count = servers::count_of_owner(&tx, &actor.user.id).await?;
     if count >= i64::from(ctx.policy.servers_max) {
         let most = ctx.policy.servers_max;

@@ -4,8 +4,8 @@ use crate::domain::{Ctx, Refusal};
 use crate::model::games::{Game, GamePort};
 use crate::model::ids::ServerId;
 use crate::model::nodes::Node;
-use crate::model::servers::PublicPort;
-use crate::store::{StoreError, Tx, ports, servers};
+use crate::model::servers::{PublicPort, Server};
+use crate::store::{StoreError, Tx, nodes, ports, servers};
 
 /// Chooses free ones; [`reserve`] takes them. `before`: numbers that it has elsewhere, and keeps where they are free.
 pub(super) async fn choose(ctx: &Ctx, tx: &Tx, node: &Node, game: &Game, before: &[PublicPort]) -> Result<(Vec<PublicPort>, u32), Refusal> {
@@ -26,12 +26,29 @@ pub(super) async fn choose(ctx: &Ctx, tx: &Tx, node: &Node, game: &Game, before:
             |port: &GamePort| PublicPort { name: port.name.clone(), public: public(port.port), inside: port.port, protocol: port.protocol };
         game.ports.iter().map(port).collect()
     };
-    let pool = if node.net.subnets == 0 { ctx.policy.subnets } else { node.net.subnets };
-    let subnets = servers::subnets(tx, &node.id, u64::from(pool) + 1).await?;
-    let subnet = (0..pool)
-        .find(|number| subnets.binary_search(number).is_err())
+    let subnet = free_subnet(ctx, tx, node)
+        .await?
         .ok_or_else(|| Refusal::Conflict("All private networks are given out. Whoever runs this panel can widen the pool.".to_owned()))?;
     Ok((chosen, subnet))
+}
+
+/// The first private network that no server has and that nobody else uses on the machine.
+async fn free_subnet(ctx: &Ctx, tx: &Tx, node: &Node) -> Result<Option<u32>, StoreError> {
+    let pool = if node.net.subnets == 0 { ctx.policy.subnets } else { node.net.subnets };
+    let given = servers::subnets(tx, &node.id, u64::from(pool) + 1).await?;
+    Ok((0..pool).find(|number| given.binary_search(number).is_err() && !node.load.subnets_taken.contains(number)))
+}
+
+/// Gives a server that has no container another private network where its node says that somebody else uses its addresses.
+pub(super) async fn leave_taken(ctx: &Ctx, tx: &Tx, server: &mut Server) -> Result<(), StoreError> {
+    let Some(node) = nodes::by_id(tx, &server.node).await? else { return Ok(()) };
+    if node.load.subnets_taken.contains(&server.subnet)
+        && let Some(subnet) = free_subnet(ctx, tx, &node).await?
+    {
+        tracing::info!(server = %server.id, from = server.subnet, to = subnet, "its addresses are used by another network; it gets others");
+        server.subnet = subnet;
+    }
+    Ok(())
 }
 
 /// Takes the ports; [`StoreError::Exists`] where somebody was faster.

@@ -85,9 +85,7 @@ async fn go_on(ctx: &Arc<Ctx>, server: &Server, emptied: bool) -> Result<(), Ref
                 None => let_go(ctx, &server.id, id, "Its backup was deleted.").await,
             }
         }
-        Some(Pending::Arriving { from, .. }) if server.seen != Seen::Gone && confirmed(ctx, server).await? => {
-            arrived(ctx, server, from).await
-        }
+        Some(Pending::Arriving { from, .. }) if !server.is_unseen() && confirmed(ctx, server).await? => arrived(ctx, server, from).await,
         Some(Pending::Leaving { .. } | Pending::Arriving { .. }) | None => Ok(()),
     }
 }

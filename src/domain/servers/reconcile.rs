@@ -113,6 +113,7 @@ pub async fn sweep(ctx: &Ctx) -> Result<(), Refusal> {
     let now = ctx.clock.now();
     samples::sweep(&ctx.db, now - 2 * HOUR).await?;
     commands::sweep(&ctx.db, now - DAY).await?;
+    super::leftovers::end_lost_commands(ctx).await?;
     idempotency::sweep(&ctx.db, now - DAY).await?;
     nonces::sweep(&ctx.db, now - 2 * SKEW_MAX).await?;
     sessions::sweep(&ctx.db, now).await?;

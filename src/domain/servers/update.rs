@@ -3,17 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::placing;
 use super::spec::{current_spec, is_current};
+use super::{ground, placing, runs};
 use crate::domain::{Change, Ctx, Refusal, backups, subscriptions};
 use crate::model::games::Game;
 use crate::model::ids::{CommandId, NodeId, ServerId};
 use crate::model::layers::{LayerRef, told};
 use crate::model::life::{Doing, Next, Step, next};
-use crate::model::servers::{Pending, Phase, Server, Wanted};
+use crate::model::servers::{Pending, Phase, Seen, Server, Wanted};
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::store::commands::Stored;
-use crate::store::{StoreError, Tx, commands, events, nodes, servers, templates, usage, users};
+use crate::store::{StoreError, Tx, commands, events, servers, templates, usage, users};
 use crate::wire::agent::{Action, Command, InstanceReport, ToNode};
 use crate::wire::spec::InstanceSpec;
 
@@ -83,8 +83,11 @@ async fn attempt(
         subscriptions::end_of_server(&tx, id, now).await?;
         ctx.payments_nudge.notify_one();
     }
+    if server.life.trouble.is_some() && server.seen == Seen::Absent {
+        ground::leave_taken(ctx, &tx, &mut server).await?;
+    }
     if let Some(report) = &cause.report {
-        keep_runs(&tx, &server, report, now).await?;
+        runs::keep(&tx, &server, report, now).await?;
     }
     if let Some(command) = &cause.answered {
         commands::answered(&tx, command, now).await?;
@@ -94,6 +97,7 @@ async fn attempt(
     let gone = matches!(decided, Decided::Gone);
     if gone {
         usage::close_others(&tx, id, None, now).await?;
+        commands::end(&tx, id, &server.node, now).await?;
         backups::throw_all_away(&tx, id, now).await?;
         if let Some(Pending::Arriving { from, .. }) = &server.pending {
             store_step(&tx, &server, from, Action::DestroyInstance, now).await?;
@@ -188,6 +192,10 @@ fn begin(server: &mut Server, game: &Game, step: Step, now: Millis) {
     let command = CommandId::from_random(&Ctx::random::<16>());
     server.life.doing = Some(Doing { step, command, since: now, deadline: now + patience });
     server.life.show(step.phase(), now);
+    if server.seen == Seen::Gone {
+        // From here on there may be something, whatever becomes of the command.
+        server.seen = Seen::Absent;
+    }
 }
 
 fn action(server: &Server, spec: InstanceSpec, step: Step) -> Action {
@@ -209,23 +217,6 @@ fn late(step: Step, server: &Server, now: Millis) -> String {
         Step::Destroy => "Removing it did not finish",
     };
     format!("{what} for {minutes} minutes.")
-}
-
-/// Keeps the running spans that a node reported, in the same transaction as the row.
-async fn keep_runs(tx: &Tx, server: &Server, report: &InstanceReport, now: Millis) -> Result<(), Refusal> {
-    let mut running = None;
-    for run in &report.runs {
-        usage::open(tx, server, run.from).await?;
-        match run.to {
-            Some(to) => usage::close(tx, &server.id, run.from, to).await?,
-            None => running = Some(run.from),
-        }
-    }
-    // A span that the node has forgotten ended when the node last confirmed it, at the latest.
-    let confirmed_at = nodes::by_id(tx, &server.node).await?.and_then(|node| node.confirmed_at);
-    let last_seen = confirmed_at.unwrap_or(now).min(now);
-    usage::close_others(tx, &server.id, running, last_seen).await?;
-    Ok(())
 }
 
 async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, now: Millis) -> Result<(), StoreError> {
@@ -286,7 +277,7 @@ pub(super) fn changed_names<'a>(before: &'a BTreeMap<String, String>, after: &'a
 async fn store_command(tx: &Tx, server: &Server, action: Action, now: Millis) -> Result<Command, Refusal> {
     let id = server.life.doing.as_ref().map(|doing| doing.command.clone()).ok_or(Refusal::NotFound)?;
     let command = Command { id, server: server.id.clone(), generation: server.life.generation, action };
-    commands::insert(tx, &written(&command, &server.node)?, &server.id, now).await?;
+    commands::insert(tx, &stored(&command, &server.node)?, &server.id, now).await?;
     Ok(command)
 }
 
@@ -294,11 +285,12 @@ async fn store_command(tx: &Tx, server: &Server, action: Action, now: Millis) ->
 pub(super) async fn store_step(tx: &Tx, server: &Server, node: &NodeId, action: Action, now: Millis) -> Result<Command, Refusal> {
     let id = CommandId::from_random(&Ctx::random::<16>());
     let command = Command { id, server: server.id.clone(), generation: server.life.generation, action };
-    commands::insert_beside(tx, &written(&command, node)?, &server.id, now).await?;
+    commands::insert_beside(tx, &stored(&command, node)?, &server.id, now).await?;
     Ok(command)
 }
 
-fn written(command: &Command, node: &NodeId) -> Result<Stored, StoreError> {
+/// A command as the outbox keeps it.
+pub(super) fn stored(command: &Command, node: &NodeId) -> Result<Stored, StoreError> {
     let body = serde_json::to_string(command).map_err(|_| StoreError::Unreadable("a command to write"))?;
     Ok(Stored { id: command.id.clone(), node: node.clone(), generation: command.generation, body })
 }

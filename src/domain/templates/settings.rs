@@ -7,7 +7,7 @@ use crate::domain::{Actor, Ctx, Fields, Refusal};
 use crate::model::ids::{GameId, TemplateId};
 use crate::model::templates::{Checksum, Template, TemplateKind, TemplateVersion, Version};
 use crate::objects::ObjectKey;
-use crate::store::{StoreError, templates};
+use crate::store::{StoreError, panel, templates};
 
 /// Longest name, in characters.
 pub const NAME_MAX: usize = 60;
@@ -84,9 +84,6 @@ fn check(ctx: &Ctx, details: &Details) -> Result<Checked, Refusal> {
 pub async fn create(ctx: &Ctx, actor: &Actor, details: &Details) -> Result<Template, Refusal> {
     manages(actor)?;
     let checked = check(ctx, details)?;
-    if templates::list(&ctx.db, TEMPLATES_MAX).await?.len() as u64 >= TEMPLATES_MAX {
-        return Err(Refusal::Conflict(format!("There are {TEMPLATES_MAX} templates, which is the most. Delete one first.")));
-    }
     insert(ctx, actor, checked).await
 }
 
@@ -102,10 +99,16 @@ async fn insert(ctx: &Ctx, actor: &Actor, checked: Checked) -> Result<Template, 
         created_by: actor.user.email.clone(),
     };
     for _ in 0..TRIES {
-        match templates::insert(&ctx.db, &template).await {
+        let tx = ctx.db.begin().await?;
+        panel::hold(&tx).await?;
+        if templates::list(&tx, TEMPLATES_MAX).await?.len() as u64 >= TEMPLATES_MAX {
+            return Err(Refusal::Conflict(format!("There are {TEMPLATES_MAX} templates, which is the most. Delete one first.")));
+        }
+        match templates::insert(&tx, &template).await {
             Err(StoreError::Exists(_)) => template.id = TemplateId::named(&template.name, Some(Ctx::random::<4>())),
             other => {
                 other?;
+                tx.commit().await?;
                 return Ok(template);
             }
         }

@@ -163,7 +163,7 @@ pub(super) async fn make(State(web): State<Web>, caller: Caller, Named(id): Name
     let (site, actor) = (web.clone(), caller.actor().clone());
     let work = async move {
         backups::make(&site.ctx, &actor, &id).await?;
-        let server = servers::find(&site.ctx, &actor, &id, Right::SeeServer).await?;
+        let server = servers::find(&site.ctx, &actor, &id, Right::BackUpServer).await?;
         Reply::json(StatusCode::ACCEPTED, &server_shape(&site, &server).await?)
     };
     once.run(&web, caller.actor(), b"", work).await

@@ -7,6 +7,7 @@ use axum::response::IntoResponse;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::once::{Once, Reply};
 use super::shapes::{UserShape, moment};
 use crate::domain::{Fields, accounts};
 use crate::http::Web;
@@ -135,12 +136,19 @@ pub(super) async fn revoke(State(web): State<Web>, caller: Caller, Named(id): Na
 /// Gives credits, or takes them.
 #[utoipa::path(
     post, path = "/api/users/{id}/credits", tag = "accounts", request_body = Gift,
-    responses((status = 200, body = AccountShape), (status = 403), (status = 404), (status = 422))
+    params(("Idempotency-Key" = Option<String>, Header)),
+    responses((status = 200, body = AccountShape), (status = 403), (status = 404), (status = 409), (status = 422))
 )]
-pub(super) async fn credits(State(web): State<Web>, caller: Caller, Named(id): Named<UserId>, typed: Typed) -> Answer {
+pub(super) async fn credits(State(web): State<Web>, caller: Caller, Named(id): Named<UserId>, once: Once, typed: Typed) -> Answer {
     let mut fields = Fields::default();
     typed.only(&["amount", "note", "request"], &mut fields);
     fields.check()?;
-    give(&web, caller.actor(), &id, &typed).await?;
-    fresh(&web, &caller, &id).await
+    let body = [typed.text("amount"), typed.text("note"), typed.text("request")].join("\n");
+    let (site, actor) = (web.clone(), caller.actor().clone());
+    let work = async move {
+        give(&site, &actor, &id, &typed).await?;
+        let (user, servers) = accounts::look(&site.ctx, &actor, &id).await?;
+        Reply::json(StatusCode::OK, &shape(&user, i64::try_from(servers.len()).unwrap_or(i64::MAX)))
+    };
+    once.run(&web, caller.actor(), body.as_bytes(), work).await
 }

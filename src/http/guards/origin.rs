@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn what_another_site_sends_is_refused() {
         let settings = WebSettings::default();
-        let table: [Row; 16] = [
+        let table: [Row; 19] = [
             ("GET", &[], true),
             ("GET", &[("origin", "https://evil.example")], true),
             ("POST", &[("origin", "http://panel.example:8000")], true),
@@ -118,6 +118,9 @@ mod tests {
             ("POST", &[("content-type", "application/json")], true),
             ("POST", &[("content-type", "application/json"), ("cookie", "roost_session=x")], false),
             ("POST", &[("authorization", "Bearer x")], true),
+            ("POST", &[("authorization", "Basic eDp5"), ("origin", "http://evil.example")], false),
+            ("POST", &[("authorization", "Bearer"), ("origin", "http://evil.example")], false),
+            ("POST", &[("authorization", "Basic eDp5"), ("origin", "http://panel.example:8000")], true),
             ("GET", &[("upgrade", "websocket"), ("origin", "http://evil.example")], false),
         ];
         for (method, headers, expected) in table {

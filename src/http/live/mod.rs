@@ -1,6 +1,6 @@
 //! Sockets that keep pages fresh: one a page, fragments of the page's own parts, put in place by their ids.
 //!
-//! Each socket holds one place of its account, asks again whether it may go on whenever rights have changed and every minute,
+//! Each socket holds one place of its account, asks again whether it may go on whenever rights have changed and every few seconds,
 //! sends at most [`UPDATES_PER_SECOND`] updates, and ends when its reader stops reading or the panel stops.
 
 pub mod backups;
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::body::Bytes;
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, WebSocketUpgrade, close_code};
 use axum::http::StatusCode;
 use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until, timeout};
@@ -40,8 +40,8 @@ const PING_EVERY: Duration = Duration::from_secs(20);
 const SILENCE_MAX: Duration = Duration::from_secs(65);
 /// Longest wait for a reader to take a message.
 const SEND_PATIENCE: Duration = Duration::from_secs(10);
-/// Rights are looked at again at least this often.
-const RIGHTS_EVERY: Duration = Duration::from_mins(1);
+/// Rights are looked at again at least this often: what ends on another panel of the same database, ends here within this time.
+const RIGHTS_EVERY: Duration = Duration::from_secs(3);
 
 /// Who has how many sockets open.
 #[derive(Default)]
@@ -139,11 +139,12 @@ pub(super) fn open<V: View>(web: Web, caller: Caller, upgrade: WebSocketUpgrade,
         let mut line = Line { socket };
         let _place = place;
         let stop = web.settings.stop.clone();
-        tokio::select! {
-            () = stop.cancelled() => {}
-            _ = run(&web, known, &mut line, view, changes) => {}
-        }
-        let _ = line.message(Message::Close(None)).await;
+        let close = tokio::select! {
+            // The page comes back once the panel does.
+            () = stop.cancelled() => Some(CloseFrame { code: close_code::RESTART, reason: Utf8Bytes::from_static("the panel restarts") }),
+            _ = run(&web, known, &mut line, view, changes) => None,
+        };
+        let _ = line.message(Message::Close(close)).await;
     }))
 }
 

@@ -280,7 +280,7 @@ impl NodePage {
             Some(skew) => format!("{} {}", span(skew), if skew > 0 { "ahead" } else { "behind" }),
         };
         let ports = node.net.ports.map_or_else(|| "not known".to_owned(), |(low, high)| format!("{low}–{high}"));
-        vec![
+        let mut facts = vec![
             ("Region", or(&node.region, "none")),
             ("Tags", or(&node.tags.join(", "), "none")),
             ("Slots", node.slots.map_or_else(|| "no limit".to_owned(), |slots| slots.to_string())),
@@ -288,7 +288,12 @@ impl NodePage {
             ("Networks", or(&node.net.pool, "not known")),
             ("Agent", or(&node.agent, "not known")),
             ("Clock", clock),
-        ]
+        ];
+        if let Some(aside) = node.load.aside {
+            let (goes, all) = (Moment::full(aside.next_goes).plain(), aside.folders);
+            facts.push(("Data of unknown servers", format!("{all} in its folder orphans; the next is removed on {goes}")));
+        }
+        facts
     }
 }
 

@@ -102,6 +102,8 @@ pub struct Container {
     pub oom: bool,
     /// Labels.
     pub labels: HashMap<String, String>,
+    /// Names of the networks that it is connected to.
+    pub networks: Vec<String>,
 }
 
 /// A line of the list of containers.
@@ -267,6 +269,7 @@ impl Engine {
             exit_code: state.exit_code.unwrap_or_default(),
             oom: state.oom_killed.unwrap_or_default(),
             labels: said.config.and_then(|config| config.labels).unwrap_or_default(),
+            networks: said.network_settings.and_then(|net| net.networks).unwrap_or_default().into_keys().collect(),
         }))
     }
 

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use bollard::models::{Ipam, IpamConfig, NetworkCreateRequest};
+use bollard::models::{EndpointIpamConfig, EndpointSettings, Ipam, IpamConfig, NetworkConnectRequest, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 
 use super::{DockerError, Engine};
@@ -53,6 +53,16 @@ impl Engine {
                 Ok(Some(NetworkFacts { subnet, labels: said.labels.unwrap_or_default() }))
             }
         }
+    }
+
+    /// Connects a container to a network, with this address.
+    pub async fn connect(&self, network: &str, container: &str, address: &str) -> Result<(), DockerError> {
+        let ipam = EndpointIpamConfig { ipv4_address: Some(address.to_owned()), ..EndpointIpamConfig::default() };
+        let request = NetworkConnectRequest {
+            container: container.to_owned(),
+            endpoint_config: Some(EndpointSettings { ipam_config: Some(ipam), ..EndpointSettings::default() }),
+        };
+        self.docker().await?.connect_network(network, request).await.map_err(|error| self.told(error))
     }
 
     /// Removes a network that nobody uses.

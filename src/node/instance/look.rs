@@ -71,6 +71,9 @@ impl Worker {
             }
             (None, None) => self.publish(Seen::Starting { since }).await,
         }
+        if let Err(error) = self.heal_network(game).await {
+            tracing::warn!(server = %self.record.server, %error, "the game has lost its network and could not be given it back");
+        }
         self.heal_door().await;
         Ok(())
     }
@@ -156,12 +159,29 @@ impl Worker {
         Ok(())
     }
 
+    /// Gives a running game its network back, where somebody took it away: its process runs, and nobody could reach it.
+    async fn heal_network(&mut self, game: &Container) -> Result<(), StepError> {
+        let Some(spec) = self.record.spec.clone() else { return Ok(()) };
+        let network = network_name(&spec.server);
+        if game.networks.contains(&network) {
+            return Ok(());
+        }
+        if self.ctx.engine.network(&network).await?.is_none() {
+            self.ensure_network(&spec).await?;
+        }
+        let address = self.subnet(&spec)?.game().to_string();
+        self.ctx.engine.connect(&network, &game_name(&spec.server), &address).await?;
+        let text = "The game had lost its network, so nobody could reach it. It has it back.".to_owned();
+        self.ctx.tell(&self.record.server, None, EventKind::Note { text }).await;
+        Ok(())
+    }
+
     /// Brings the sidecar back where it should be and is not. True: it is there, or not expected.
     async fn heal_door(&mut self) -> bool {
         let Some(spec) = self.record.spec.clone().filter(|_| self.record.intent != Intent::Absent) else { return true };
         match self.ctx.engine.inspect(&door_name(&spec.server)).await {
-            Ok(Some(door)) if door.running => true,
-            Ok(_) => match self.ensure_door_and_network(&spec).await {
+            Ok(Some(door)) if door.running && door.networks.contains(&network_name(&spec.server)) => true,
+            Ok(door) => match self.ensure_door_and_network(&spec, door.is_some_and(|door| door.running)).await {
                 Ok(()) => true,
                 Err(error) => {
                     tracing::warn!(server = %spec.server, %error, "the sidecar is away and could not be brought back");
@@ -172,7 +192,11 @@ impl Worker {
         }
     }
 
-    async fn ensure_door_and_network(&mut self, spec: &crate::wire::spec::InstanceSpec) -> Result<(), StepError> {
+    /// `cut_off`: it runs without its network, and its ports went with that. Whoever played through it is gone already.
+    async fn ensure_door_and_network(&mut self, spec: &crate::wire::spec::InstanceSpec, cut_off: bool) -> Result<(), StepError> {
+        if cut_off {
+            self.ctx.engine.remove(&door_name(&spec.server)).await?;
+        }
         if self.ctx.engine.network(&network_name(&spec.server)).await?.is_none() {
             self.ensure_network(spec).await?;
         }

@@ -227,6 +227,8 @@ impl Worker {
                 other => return Ok(other?),
             }
         }
+        // The panel hears of it with the next heartbeat, and gives this server other addresses.
+        self.ctx.note_subnet_taken(spec.subnet);
         Err(StepError::RangeTaken { subnet: subnet.cidr() })
     }
 

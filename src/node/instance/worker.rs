@@ -173,7 +173,11 @@ impl Worker {
             Ok(Done::WithGame) => return self.wait_too(&command.id),
             Ok(Done::Beside) => return,
             Err(error) => {
-                tracing::info!(%server, %error, "a command failed");
+                if matches!(command.action, Action::DestroyInstance) {
+                    tracing::warn!(%server, %error, "a server could not be removed; the panel asks again");
+                } else {
+                    tracing::info!(%server, %error, "a command failed");
+                }
                 let _looked = self.look().await;
                 Answer::Failed { reason: error.to_string(), retryable: error.retryable() }
             }

@@ -135,6 +135,32 @@ async fn a_container_removed_behind_our_back_is_told_and_made_again() {
 }
 
 #[tokio::test]
+async fn a_game_or_sidecar_that_loses_its_network_gets_it_back_and_the_game_runs_on() {
+    if !docker_is_wanted("a_game_or_sidecar_that_loses_its_network_gets_it_back_and_the_game_runs_on") {
+        return;
+    }
+    let mut site = Site::open(false).await;
+    let (spec, _) = site.prepared().await;
+    site.start(&spec.server).await;
+    let network = format!("roost-{}", spec.server);
+    let networks = |name: &str| docker(&["inspect", "-f", "{{range $name, $_ := .NetworkSettings.Networks}}{{$name}} {{end}}", name]);
+    let started = |name: &str| docker(&["inspect", "-f", "{{.State.StartedAt}}", name]);
+    let game = format!("{network}-game");
+    let before = started(&game);
+    for part in ["game", "door"] {
+        let name = format!("{network}-{part}");
+        docker(&["network", "disconnect", "-f", &network, &name]);
+        assert_eq!(networks(&name).trim(), "", "it is cut off");
+        // Whatever is asked next, or the look of every minute, finds it.
+        site.start(&spec.server).await;
+        site.until("its network again", |_| (networks(&name).trim() == network).then_some(())).await;
+        let port = spec.ports[0].public;
+        site.until("an open port", |_| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok().then_some(())).await;
+    }
+    assert_eq!(started(&game), before, "the game ran on");
+}
+
+#[tokio::test]
 async fn a_port_or_range_that_somebody_else_has_is_named() {
     if !docker_is_wanted("a_port_or_range_that_somebody_else_has_is_named") {
         return;

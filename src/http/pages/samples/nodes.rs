@@ -10,7 +10,7 @@ use crate::http::pages::nodes::{
 use crate::http::pages::phases::PhaseView;
 use crate::model::figures::{Back, NodeSample};
 use crate::model::ids::{NodeId, NodeTokenId};
-use crate::model::nodes::{CacheLoad, CachedLayer, Certificate, Load, Net, Node, NodeToken, PurgeNote, Specs, Standing};
+use crate::model::nodes::{Aside, CacheLoad, CachedLayer, Certificate, Load, Net, Node, NodeToken, PurgeNote, Specs, Standing};
 use crate::model::servers::{Phase, Wanted};
 use crate::model::time::{DAY, HOUR, MINUTE, SECOND};
 
@@ -41,6 +41,8 @@ fn node(trouble: Option<&str>, silent_secs: i64) -> Node {
             disk_free_mib: 41_000,
             trouble: trouble.map(str::to_owned),
             cache: Some(cache()),
+            aside: trouble.map(|_| Aside { folders: 3, next_goes: NOW + 9 * DAY }),
+            subnets_taken: Vec::new(),
         },
         seen_at: Some(NOW - silent_secs * SECOND),
         confirmed_at: Some(NOW - silent_secs * SECOND),
