@@ -1,7 +1,8 @@
 //! Do the books balance? Asked every night, by `roost doctor`, and answered loudly where they do not.
 //!
-//! Five things must hold: commands and ports belong to servers that are there; each balance is the sum of its entries, and so is what is kept of each day; a charge takes and lies in a span of time; no two charges of one
-//! server overlap. What is wrong is named and never mended by itself.
+//! Five things must hold: each balance is the sum of its entries, and so is what is kept of each day; a charge takes and lies in a span
+//! of time; no two charges of one server overlap; commands and ports belong to servers that are there. What is wrong is named and never
+//! mended by itself.
 
 use serde::{Deserialize, Serialize};
 

@@ -15,8 +15,8 @@ pub const KEY_MAX: usize = 128;
 const UNDER_WAY: i64 = 2 * MINUTE;
 /// How long a request waits for the first one of its key, to answer as that one did.
 const FIRST_PATIENCE: Duration = Duration::from_secs(5);
-/// How often it looks meanwhile.
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// How soon it looks for the first time, and how long the doubling wait between two looks becomes at most.
+const LOOKS: (Duration, Duration) = (Duration::from_millis(20), Duration::from_millis(320));
 const UNDER_WAY_STILL: &str = "The first request with this Idempotency-Key is still under way. Ask again in a moment.";
 /// Largest answer that is kept, in bytes.
 pub const ANSWER_MAX: usize = 64 * 1024;
@@ -40,7 +40,7 @@ pub async fn claim(ctx: &Ctx, actor: &Actor, key: &str, method: &str, path: &str
         hash.update(part);
     }
     let request = hex::encode(hash.finalize());
-    let patience = Instant::now() + FIRST_PATIENCE;
+    let (patience, mut wait) = (Instant::now() + FIRST_PATIENCE, LOOKS.0);
     loop {
         if idempotency::claim(&ctx.db, &actor.user.id, key, &request, ctx.clock.now()).await? {
             return Ok(Claim::Fresh);
@@ -54,7 +54,8 @@ pub async fn claim(ctx: &Ctx, actor: &Actor, key: &str, method: &str, path: &str
         } else if Instant::now() >= patience {
             return Err(Refusal::Conflict(UNDER_WAY_STILL.to_owned()));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LOOKS.1);
     }
 }
 

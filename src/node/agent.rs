@@ -121,6 +121,7 @@ pub async fn run(
     let _end = agent.ctx.stop.clone().drop_guard();
     agent.ctx.tasks.spawn(heartbeat::beat(Arc::clone(&agent)));
     agent.ctx.tasks.spawn(Arc::clone(&agent).hear_docker());
+    agent.ctx.tasks.spawn(super::aside::watch(Arc::clone(&agent.ctx)));
     // Which way works is known, and shown, before the first server is made of layers.
     agent.with_layers(|agent| async move { agent.ctx.layers().await.map(drop) });
     loop {
@@ -159,6 +160,7 @@ fn begin(
         urls: Arc::new(PanelUrls::new(outbox.clone())),
         purged: Mutex::default(),
         taken: Mutex::default(),
+        aside: Mutex::default(),
         outbox,
         tasks: TaskTracker::new(),
         stop,

@@ -6,7 +6,10 @@
 use std::fs;
 use std::io;
 use std::path::Path;
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
 
+use super::ctx::Ctx;
 use crate::archives::remove::remove;
 use crate::model::ids::ServerId;
 use crate::model::nodes::Aside;
@@ -16,6 +19,8 @@ use crate::model::time::{DAY, Millis};
 pub const FOLDER: &str = "orphans";
 /// So long the data are kept, in milliseconds.
 pub const KEPT: i64 = 14 * DAY;
+/// Between two looks.
+const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Name of the folder of one server that was moved aside at a moment.
 pub fn name(server: &ServerId, at: Millis) -> String {
@@ -27,6 +32,24 @@ fn moved_at(name: &str) -> Option<Millis> {
     let (server, at) = name.rsplit_once('-')?;
     server.parse::<ServerId>().ok()?;
     at.parse().ok().map(Millis)
+}
+
+/// Looks now and then until the agent ends. Beside the heartbeat, because to remove much takes long.
+pub async fn watch(ctx: Arc<Ctx>) {
+    let looks = async {
+        loop {
+            let (data_dir, now) = (ctx.config.data_dir.clone(), ctx.clock.now());
+            match ctx.blocking("look at the data set aside", move || sweep(&data_dir, now)).await {
+                Ok(aside) => *ctx.aside.lock().unwrap_or_else(PoisonError::into_inner) = aside,
+                Err(error) => tracing::warn!(%error, "the data of unknown servers cannot be looked at"),
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    };
+    tokio::select! {
+        () = ctx.stop.cancelled() => {}
+        () = looks => {}
+    }
 }
 
 /// Removes what has been kept for long enough, and counts the rest. One that cannot be removed is tried again with the next look.

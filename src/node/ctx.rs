@@ -17,7 +17,7 @@ use super::layers::{FETCHES, Layers, LayersConfig};
 use super::urls::PanelUrls;
 use crate::archives::Limits;
 use crate::model::ids::{CommandId, NodeId, PanelId, ServerId};
-use crate::model::nodes::{PurgeNote, TAKEN_MAX};
+use crate::model::nodes::{Aside, PurgeNote, TAKEN_MAX};
 use crate::model::time::Clock;
 use crate::wire::agent::{Event, EventKind, FromNode};
 
@@ -67,6 +67,8 @@ pub struct Ctx {
     pub layers: tokio::sync::OnceCell<Layers>,
     /// Questions for addresses of layers that wait for the panel's answer.
     pub urls: Arc<PanelUrls>,
+    /// Data of unknown servers, as of the last look.
+    pub aside: Mutex<Option<Aside>>,
     /// Numbers of private networks whose addresses somebody else on this machine has, since the agent's start.
     pub taken: Mutex<BTreeSet<u32>>,
     /// What the last purge did.

@@ -8,13 +8,12 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 
 use super::agent::Agent;
-use super::aside;
 use super::ctx::{LABEL_PART, LABEL_SERVER};
 use super::docker::{DockerError, Listed};
 use super::machine::Meter;
 use super::samples::Meters;
 use crate::model::ids::ServerId;
-use crate::model::nodes::{Aside, CACHED_MAX, CacheLoad, CachedLayer};
+use crate::model::nodes::{CACHED_MAX, CacheLoad, CachedLayer};
 use crate::model::servers::Seen;
 use crate::wire::agent::{FromNode, HEARTBEAT_SECS};
 
@@ -28,8 +27,6 @@ const MEASURE_WAIT: Duration = Duration::from_secs(2);
 const NETWORKS_EVERY: Duration = Duration::from_mins(1);
 /// Between two looks at what is in the cache of templates.
 const CACHE_EVERY: Duration = Duration::from_secs(15);
-/// Between two looks at the data that nobody knows.
-const ASIDE_EVERY: Duration = Duration::from_mins(1);
 /// Between two looks at every server, for what a list does not show.
 const LOOK_EVERY: Duration = Duration::from_mins(1);
 
@@ -50,8 +47,6 @@ struct Heart {
     away: bool,
     cache_looked: Option<Instant>,
     cached: Vec<CachedLayer>,
-    aside_looked: Option<Instant>,
-    aside: Option<Aside>,
 }
 
 /// Beats until the agent ends.
@@ -66,8 +61,6 @@ pub async fn beat(agent: Arc<Agent>) {
         away: false,
         cache_looked: None,
         cached: Vec::new(),
-        aside_looked: None,
-        aside: None,
     };
     let beats = async {
         heart.agent.register().await;
@@ -106,7 +99,7 @@ impl Heart {
             Ok(_) => self.trouble().await.or(disk),
         };
         load.cache = self.cache().await;
-        load.aside = self.aside().await;
+        load.aside = *ctx.aside.lock().unwrap_or_else(PoisonError::into_inner);
         load.subnets_taken = ctx.subnets_taken();
         let measured_by = Instant::now() + MEASURE_WAIT;
         let mut instances = Vec::new();
@@ -123,20 +116,6 @@ impl Heart {
         let beat = FromNode::Heartbeat { at: ctx.clock.now(), load, complete, instances };
         // A panel that does not listen gets the next one.
         let _taken = ctx.outbox.send_timeout(beat, Duration::from_secs(HEARTBEAT_SECS)).await;
-    }
-
-    /// Data that nobody knows: looked at now and then, and removed when they are old.
-    async fn aside(&mut self) -> Option<Aside> {
-        if self.aside_looked.is_none_or(|at| at.elapsed() >= ASIDE_EVERY) {
-            self.aside_looked = Some(Instant::now());
-            let ctx = &self.agent.ctx;
-            let (data_dir, now) = (ctx.config.data_dir.clone(), ctx.clock.now());
-            match ctx.blocking("look at the data set aside", move || aside::sweep(&data_dir, now)).await {
-                Ok(aside) => self.aside = aside,
-                Err(error) => tracing::warn!(%error, "the data of unknown servers cannot be looked at"),
-            }
-        }
-        self.aside
     }
 
     /// The cache of templates. What is in it is looked at now and then: it lies on the disk.

@@ -63,10 +63,10 @@ pub async fn is_known(db: &Db, server: &ServerId, from: Millis) -> Result<bool, 
     Ok(row.is_some_and(|row| row.found > 0))
 }
 
-/// Does a span lie across another one that has ended?
+/// Does a span lie across another one? One without an end goes on for ever.
 pub async fn crosses(db: &Db, server: &ServerId, from: Millis, to: Millis) -> Result<bool, StoreError> {
     const CROSSES: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS found FROM usage \
-        WHERE server = $1 AND from_ms <> $2 AND to_ms IS NOT NULL AND from_ms < $3 AND to_ms > $2";
+        WHERE server = $1 AND from_ms <> $2 AND from_ms < $3 AND (to_ms IS NULL OR to_ms > $2)";
     let row: Option<FoundRow> = db.opt(Sql::Text(CROSSES, vec![server.as_str().into(), from.0.into(), to.0.into()])).await?;
     Ok(row.is_some_and(|row| row.found > 0))
 }

@@ -185,3 +185,28 @@ async fn runs_that_cannot_be_are_not_charged() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn time_is_charged_once_whatever_spans_a_node_reports_across_each_other() {
+    on_both("time_is_charged_once_whatever_spans_a_node_reports_across_each_other", |mut world| async move {
+        let actor = world.player("ada@example.org").await;
+        let server = world.create(&actor, "Twice").await;
+        world.settle().await;
+        let seen = world.server(&server.id).await.expect("there").seen;
+        let Seen::Running { since } = seen else { panic!("{seen:?}") };
+        world.clock.pass(MINUTE);
+        let from = since.0;
+        for runs in [
+            vec![(from, None), (from + 1, Some(from + 30 * SECOND)), (from + 2, None)],
+            vec![(from + 3, Some(from + 40 * SECOND)), (from, None)],
+        ] {
+            world.tell(FromBeat::of(&world, report(&server.id, seen, &runs))).await;
+        }
+        let now = Millis(from + MINUTE);
+        let minute = roost::store::usage::accrued(&world.ctx.db, &actor.user.id, now).await.expect("readable").0;
+        assert_eq!(minute.0, server.per_hour.0 / 60, "one minute, once");
+        let books = books::check(&world.ctx.db, now).await.expect("readable");
+        assert!(books.wrong.is_empty(), "{books:?}");
+    })
+    .await;
+}

@@ -18,24 +18,32 @@ pub(super) async fn keep(tx: &Tx, server: &Server, report: &InstanceReport, now:
     // When the node last said what runs on it, all of it.
     let confirmed_at = nodes::by_id(tx, &server.node).await?.and_then(|node| node.confirmed_at);
     let earliest = confirmed_at.map_or(server.created_at, |at| at.max(server.created_at));
-    let mut running = None;
+    let (mut known, mut fresh) = (Vec::new(), Vec::new());
     for run in report.runs.iter().rev().take(RUNS_KEPT).rev() {
-        if !usage::is_known(tx, &server.id, run.from).await? {
-            let crosses = usage::crosses(tx, &server.id, run.from, run.to.unwrap_or(now)).await?;
-            if let Some(why) = impossible(*run, earliest, now).or(crosses.then_some("it crosses another span")) {
-                refuse(server, *run, why);
-                continue;
-            }
-            usage::open(tx, server, run.from).await?;
-        }
+        if usage::is_known(tx, &server.id, run.from).await? { known.push(*run) } else { fresh.push(*run) }
+    }
+    for run in &known {
         match run.to {
             Some(to) if to < run.from || to.since(now) > SLACK => refuse(server, *run, "its end is impossible"),
             Some(to) => usage::close(tx, &server.id, run.from, to).await?,
-            None => running = Some(run.from),
+            None => {}
         }
     }
     // A span that the node has forgotten ended when the node last confirmed it, at the latest.
+    let running = known.iter().rev().find(|run| run.to.is_none()).map(|run| run.from);
     usage::close_others(tx, &server.id, running, confirmed_at.unwrap_or(now).min(now)).await?;
+    for run in fresh {
+        // What runs still lies across everything that comes after it.
+        let crosses = usage::crosses(tx, &server.id, run.from, run.to.unwrap_or(now)).await?;
+        if let Some(why) = impossible(run, earliest, now).or(crosses.then_some("it crosses another span")) {
+            refuse(server, run, why);
+            continue;
+        }
+        usage::open(tx, server, run.from).await?;
+        if let Some(to) = run.to {
+            usage::close(tx, &server.id, run.from, to).await?;
+        }
+    }
     Ok(())
 }
 
