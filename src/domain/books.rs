@@ -40,7 +40,7 @@ pub async fn check(db: &Db, now: Millis) -> Result<Books, StoreError> {
     }
     for command in commands::without_row(db, TOLD_MAX.unsigned_abs()).await? {
         wrong.push(format!(
-            "The command {} to the node {} is about a server that is gone. The panel drops it within the hour.",
+            "The command {} to the node {} is about a server that is gone. The panel drops it within ten minutes.",
             command.id, command.node
         ));
     }
