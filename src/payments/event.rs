@@ -4,7 +4,7 @@
 
 use serde_json::Value;
 
-use super::seen::{CheckoutSeen, IntentSeen, IntentState, PaidSeen, SessionState};
+use super::seen::{CheckoutSeen, IntentSeen, IntentState, PaidSeen, SessionState, untaxed};
 use crate::model::time::{Millis, SECOND};
 
 /// Longest id that is read.
@@ -73,12 +73,18 @@ impl Event {
     pub fn paid(&self) -> Option<PaidSeen> {
         (self.word("object") == "invoice" && self.word("status") == "paid").then_some(())?;
         let at = self.object["status_transitions"]["paid_at"].as_i64().or_else(|| self.object["created"].as_i64())?;
-        Some(PaidSeen { id: self.object_id()?, cents: self.object["amount_paid"].as_i64()?, at: Millis(at.checked_mul(SECOND)?) })
+        let (cents, currency) = (self.object["amount_paid"].as_i64()?, self.word("currency").to_owned());
+        Some(PaidSeen { id: self.object_id()?, cents, currency, at: Millis(at.checked_mul(SECOND)?) })
     }
 
     /// The payment that a refund, charge or dispute is about.
     pub fn payment_intent(&self) -> Option<String> {
         if self.word("object") == "payment_intent" { self.object_id() } else { self.id("payment_intent") }
+    }
+
+    /// The session, and the id of our row, of an event about a Checkout session that cannot be read otherwise.
+    pub fn session(&self) -> Option<(String, Option<String>)> {
+        Some((self.object_id()?, self.id("client_reference_id")))
     }
 
     /// A Checkout session as it was at the event's moment.
@@ -87,10 +93,17 @@ impl Event {
             ("expired", _) => SessionState::Expired,
             ("open", _) => SessionState::Open,
             ("complete", "paid") => SessionState::Paid,
+            ("complete", "no_payment_required") => SessionState::Free,
             ("complete", _) => SessionState::Complete,
             _other => return None,
         };
         (self.word("object") == "checkout.session").then_some(())?;
+        let (total, from) = (self.object["amount_total"].as_i64(), &self.object["currency_conversion"]);
+        let tax = self.object["total_details"]["amount_tax"].as_i64().unwrap_or_default();
+        let (cents, currency) = match (from["amount_total"].as_i64(), from["source_currency"].as_str()) {
+            (Some(converted), Some(source)) => (Some(untaxed(converted, tax, total)), source.to_owned()),
+            _ours => (total.map(|total| total.saturating_sub(tax)), self.word("currency").to_owned()),
+        };
         Some(CheckoutSeen {
             id: self.object_id()?,
             url: None,
@@ -98,8 +111,8 @@ impl Event {
             one_off: self.word("mode") == "payment",
             reference: self.id("client_reference_id"),
             customer: self.id("customer"),
-            cents: self.object["amount_total"].as_i64(),
-            currency: self.word("currency").to_owned(),
+            cents,
+            currency,
             livemode: self.livemode,
             intent: self.id("payment_intent"),
             subscription: self.id("subscription"),
@@ -115,6 +128,7 @@ impl Event {
             reference: id_of(&self.object["metadata"]["payment"]),
             customer: self.id("customer"),
             cents: self.object["amount"].as_i64()?,
+            received_cents: self.object["amount_received"].as_i64().unwrap_or_default(),
             currency: self.word("currency").to_owned(),
             livemode: self.livemode,
             method: self.id("payment_method"),

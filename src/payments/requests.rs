@@ -10,7 +10,7 @@ use stripe_billing::subscription::{
     UpdateSubscriptionProrationBehavior,
 };
 use stripe_checkout::checkout_session::{
-    CreateCheckoutSession, CreateCheckoutSessionLineItems, CreateCheckoutSessionLineItemsPriceData,
+    CreateCheckoutSession, CreateCheckoutSessionAdaptivePricing, CreateCheckoutSessionLineItems, CreateCheckoutSessionLineItemsPriceData,
     CreateCheckoutSessionLineItemsPriceDataRecurring, CreateCheckoutSessionLineItemsPriceDataRecurringInterval,
     CreateCheckoutSessionPaymentIntentData, CreateCheckoutSessionPaymentIntentDataSetupFutureUsage, CreateCheckoutSessionSubscriptionData,
     ExpireCheckoutSession, ProductData, RetrieveCheckoutSession,
@@ -62,8 +62,12 @@ impl Stripe {
         Ok(made.id.as_str().to_owned())
     }
 
+    /// Paid in the panel's own currency: what is charged is what the page of ours said.
     fn visit(visit: &Visit<'_>) -> CreateCheckoutSession {
+        let mut own_currency = CreateCheckoutSessionAdaptivePricing::new();
+        own_currency.enabled = Some(false);
         CreateCheckoutSession::new()
+            .adaptive_pricing(own_currency)
             .customer(visit.customer)
             .client_reference_id(visit.reference)
             .expires_at(visit.expires_at)

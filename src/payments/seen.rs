@@ -17,6 +17,8 @@ pub enum SessionState {
     Complete,
     /// Done and paid.
     Paid,
+    /// Done, and nothing was to be paid: a discount took all of the price.
+    Free,
     /// Nobody paid in time, or it was called off.
     Expired,
 }
@@ -36,9 +38,10 @@ pub struct CheckoutSeen {
     pub reference: Option<String>,
     /// `cus_...`
     pub customer: Option<String>,
-    /// What is to be paid.
+    /// What is to be paid, taxes on top of our price not counted, in the currency that we asked in: where the payer sees another
+    /// one, what Stripe has converted it from.
     pub cents: Option<i64>,
-    /// In lower case.
+    /// The currency that we asked in, in lower case.
     pub currency: String,
     /// Real money?
     pub livemode: bool,
@@ -84,8 +87,10 @@ pub struct IntentSeen {
     pub reference: Option<String>,
     /// `cus_...`
     pub customer: Option<String>,
-    /// What is to be paid.
+    /// What is to be paid, in the currency of the payment, which may be the payer's own.
     pub cents: i64,
+    /// What has come of it.
+    pub received_cents: i64,
     /// In lower case.
     pub currency: String,
     /// Real money?
@@ -133,6 +138,8 @@ pub struct PaidSeen {
     pub id: String,
     /// How much came in.
     pub cents: i64,
+    /// In lower case.
+    pub currency: String,
     /// When.
     pub at: Millis,
 }
@@ -174,13 +181,28 @@ fn millis(secs: i64) -> Millis {
     Millis(secs.saturating_mul(SECOND))
 }
 
+/// `converted` without its share of the taxes, of which `tax` are in `total`.
+pub(super) fn untaxed(converted: i64, tax: i64, total: Option<i64>) -> i64 {
+    let Some(total) = total.filter(|total| *total > 0) else { return converted };
+    let tax = i128::from(converted) * i128::from(tax) / i128::from(total);
+    converted - i64::try_from(tax).unwrap_or_default()
+}
+
 impl From<CheckoutSession> for CheckoutSeen {
     fn from(session: CheckoutSession) -> CheckoutSeen {
         let state = match (session.status, session.payment_status) {
             (Some(CheckoutSessionStatus::Expired), _) => SessionState::Expired,
             (Some(CheckoutSessionStatus::Complete), CheckoutSessionPaymentStatus::Paid) => SessionState::Paid,
+            (Some(CheckoutSessionStatus::Complete), CheckoutSessionPaymentStatus::NoPaymentRequired) => SessionState::Free,
             (Some(CheckoutSessionStatus::Complete), _) => SessionState::Complete,
             (_, _) => SessionState::Open,
+        };
+        let currency = session.currency.map(|currency| currency.to_string()).unwrap_or_default();
+        let tax = session.total_details.map_or(0, |details| details.amount_tax);
+        // Versions before 2025-03-31 tell amounts as the payer sees them, and beside them what those were converted from.
+        let (cents, currency) = match session.currency_conversion {
+            Some(from) => (Some(untaxed(from.amount_total, tax, session.amount_total)), from.source_currency.to_string()),
+            None => (session.amount_total.map(|total| total - tax), currency),
         };
         CheckoutSeen {
             id: session.id.as_str().to_owned(),
@@ -189,8 +211,8 @@ impl From<CheckoutSession> for CheckoutSeen {
             one_off: session.mode == CheckoutSessionMode::Payment,
             reference: session.client_reference_id,
             customer: session.customer.map(|customer| customer.id().as_str().to_owned()),
-            cents: session.amount_total,
-            currency: session.currency.map(|currency| currency.to_string()).unwrap_or_default(),
+            cents,
+            currency,
             livemode: session.livemode,
             intent: session.payment_intent.map(|intent| intent.id().as_str().to_owned()),
             subscription: session.subscription.map(|subscription| subscription.id().as_str().to_owned()),
@@ -207,6 +229,7 @@ impl From<PaymentIntent> for IntentSeen {
             reference: intent.metadata.get("payment").cloned(),
             customer: intent.customer.as_ref().map(|customer| customer.id().as_str().to_owned()),
             cents: intent.amount,
+            received_cents: intent.amount_received,
             currency: intent.currency.to_string(),
             livemode: intent.livemode,
             method: intent.payment_method.as_ref().map(|method| method.id().as_str().to_owned()),
@@ -249,7 +272,12 @@ impl From<Subscription> for SubscriptionSeen {
         let paid = invoice.filter(|invoice| invoice.status == Some(stripe_shared::InvoiceStatus::Paid));
         let paid = paid.and_then(|invoice| {
             let at = invoice.status_transitions.paid_at.unwrap_or(invoice.created);
-            Some(PaidSeen { id: invoice.id.as_ref()?.as_str().to_owned(), cents: invoice.amount_paid, at: millis(at) })
+            Some(PaidSeen {
+                id: invoice.id.as_ref()?.as_str().to_owned(),
+                cents: invoice.amount_paid,
+                currency: invoice.currency.to_string(),
+                at: millis(at),
+            })
         });
         SubscriptionSeen {
             paid,

@@ -169,6 +169,12 @@ pub async fn set_due(db: &Db, id: &PaymentId, at: Millis) -> Result<(), StoreErr
     db.run(Sql::Text(SET, vec![at.0.into(), id.as_str().into()])).await.map(drop)
 }
 
+/// Has one looked at at this moment and no sooner.
+pub async fn put_off(db: &Db, id: &PaymentId, at: Millis) -> Result<(), StoreError> {
+    const SET: &str = "UPDATE payments SET generation = generation + 1, attempts = 0, due_at = $1 WHERE id = $2";
+    db.run(Sql::Text(SET, vec![at.0.into(), id.as_str().into()])).await.map(drop)
+}
+
 /// Has all that are not finished looked at: a database that was put back may have missed what was heard since.
 pub async fn all_due(db: &Db, since: Millis) -> Result<u64, StoreError> {
     const SET: &str = "UPDATE payments SET due_at = 0, attempts = 0 WHERE created_at >= $1";

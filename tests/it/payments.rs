@@ -3,6 +3,7 @@
 mod automatic;
 mod forged;
 mod killed;
+mod other_money;
 mod runs;
 mod warned;
 

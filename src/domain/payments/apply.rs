@@ -17,8 +17,19 @@ pub(in crate::domain) enum Applied {
     Nothing,
     /// The balance of this account moved.
     Moved(UserId),
+    /// It is other money than ours: its row knows when it is looked at next.
+    Unsettled,
     /// A saved card could not be charged.
     Failed(Box<Payment>),
+}
+
+/// Who says how a thing stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::domain) enum Source {
+    /// A webhook: of whatever version, and made by whoever knows the secret.
+    Told,
+    /// Stripe itself, asked by us.
+    Asked,
 }
 
 /// What money it was, as Stripe says.
@@ -29,27 +40,37 @@ struct Money<'a> {
     livemode: bool,
 }
 
-/// Is it the money that the row is about? Everything else that comes with it could be said by whoever has made it.
-async fn agrees(ctx: &Ctx, tx: &Tx, row: &Payment, money: &Money<'_>) -> Result<bool, Refusal> {
+/// How many cents of a row's price were paid; none: it is other money than the row is about. A discount makes it less; more than the
+/// price is never given.
+async fn paid_cents(ctx: &Ctx, tx: &Tx, row: &Payment, money: &Money<'_>) -> Result<Option<i64>, Refusal> {
     let livemode = ctx.stripe.as_ref().is_some_and(crate::payments::Stripe::livemode);
-    let same = money.cents == Some(row.cents) && money.currency == row.currency && money.livemode == livemode;
-    if same && is_customer(tx, &row.user, money.customer).await? {
-        return Ok(true);
-    }
-    let amount = price(row.cents, &row.currency);
-    differ(
-        ctx,
-        tx,
-        &format!(
-            "Payment {}: amount, currency or customer are not those of this panel, which expects {amount}. No credits were given.",
-            row.id
-        ),
-    )
-    .await?;
-    Ok(false)
+    let ours = money.currency == row.currency && money.livemode == livemode && is_customer(tx, &row.user, money.customer).await?;
+    Ok(money.cents.filter(|cents| ours && *cents > 0).map(|cents| cents.min(row.cents)))
 }
 
-async fn named(tx: &Tx, reference: Option<&String>) -> Result<Option<Payment>, Refusal> {
+/// What is paid and cannot be put down is looked at again every day, and stands on the admin's page, until it is settled.
+async fn unsettled(ctx: &Ctx, tx: &Tx, row: &Payment, money: &Money<'_>, source: Source) -> Result<Applied, Refusal> {
+    let now = ctx.clock.now();
+    let expected = price(row.cents, &row.currency);
+    let seen = money.cents.map_or_else(|| "an unknown amount".to_owned(), |cents| format!("{cents} {}", money.currency));
+    let next = match source {
+        // What a webhook says is never the last word.
+        Source::Told => "It is asked for again.",
+        Source::Asked => "Nothing was credited. Refund it at Stripe, or give the credits by hand.",
+    };
+    let what = format!(
+        "Payment {}: amount, currency or customer are not those of this panel, which expects {expected}, and not {seen}. {next}",
+        row.id
+    );
+    differ(ctx, tx, &what).await?;
+    match source {
+        Source::Told => payments::set_due(tx, &row.id, now).await?,
+        Source::Asked => payments::put_off(tx, &row.id, now + DAY).await?,
+    }
+    Ok(Applied::Unsettled)
+}
+
+pub(super) async fn named(tx: &Tx, reference: Option<&String>) -> Result<Option<Payment>, Refusal> {
     match reference.and_then(|text| text.parse::<PaymentId>().ok()) {
         Some(id) => Ok(payments::by_id(tx, &id).await?),
         None => Ok(None),
@@ -57,7 +78,7 @@ async fn named(tx: &Tx, reference: Option<&String>) -> Result<Option<Payment>, R
 }
 
 /// A Checkout session. `failed`: its money was on its way and did not come.
-pub(in crate::domain) async fn checkout(ctx: &Ctx, tx: &Tx, seen: &CheckoutSeen, failed: bool) -> Result<Applied, Refusal> {
+pub(in crate::domain) async fn checkout(ctx: &Ctx, tx: &Tx, seen: &CheckoutSeen, failed: bool, source: Source) -> Result<Applied, Refusal> {
     let row = match payments::by_session(tx, &seen.id).await? {
         Some(row) => Some(row),
         None => named(tx, seen.reference.as_ref()).await?.filter(|row| row.session.is_none()),
@@ -67,16 +88,25 @@ pub(in crate::domain) async fn checkout(ctx: &Ctx, tx: &Tx, seen: &CheckoutSeen,
         return Ok(Applied::Nothing);
     }
     let money = Money { cents: seen.cents, currency: &seen.currency, customer: seen.customer.as_deref(), livemode: seen.livemode };
-    if !agrees(ctx, tx, &row, &money).await? {
-        row.due_at = None;
-        payments::save(tx, &mut row).await?;
-        return Ok(Applied::Nothing);
-    }
     let now = ctx.clock.now();
+    let paid = paid_cents(ctx, tx, &row, &money).await?;
+    // Less than the price, or no money at all, is only believed of Stripe itself.
+    let free = seen.state == SessionState::Free && seen.cents == Some(0) && source == Source::Asked;
+    let exact = seen.cents == Some(row.cents);
+    let Some(cents) = paid.filter(|_| exact || source == Source::Asked).or(free.then_some(0)) else {
+        return unsettled(ctx, tx, &row, &money, source).await;
+    };
     row.session = Some(seen.id.clone());
     row.intent = seen.intent.clone().or(row.intent);
     match (seen.state, failed) {
-        (SessionState::Paid, _) => return credit(ctx, tx, row).await,
+        (SessionState::Paid, _) => {
+            row.cents = cents;
+            return credit(ctx, tx, row).await;
+        }
+        (SessionState::Free, _) => {
+            (row.state, row.done_at, row.due_at) = (State::Failed, Some(now), None);
+            "A discount took the whole price, so nothing was paid.".clone_into(&mut row.why);
+        }
         (SessionState::Complete, true) => {
             (row.state, row.done_at, row.due_at) = (State::Failed, Some(now), None);
             "The bank did not send the money.".clone_into(&mut row.why);
@@ -92,19 +122,26 @@ pub(in crate::domain) async fn checkout(ctx: &Ctx, tx: &Tx, seen: &CheckoutSeen,
 }
 
 /// A payment of Stripe's: a saved card that was charged, or what a Checkout session came to.
-pub(in crate::domain) async fn intent(ctx: &Ctx, tx: &Tx, seen: &IntentSeen) -> Result<Applied, Refusal> {
+pub(in crate::domain) async fn intent(ctx: &Ctx, tx: &Tx, seen: &IntentSeen, source: Source) -> Result<Applied, Refusal> {
     let row = match payments::by_intent(tx, &seen.id).await? {
         Some(row) => Some(row),
         None => named(tx, seen.reference.as_ref()).await?.filter(|row| row.intent.is_none()),
     };
     let Some(mut row) = row.filter(|row| row.state != State::Paid) else { return Ok(Applied::Nothing) };
-    let money = Money { cents: Some(seen.cents), currency: &seen.currency, customer: seen.customer.as_deref(), livemode: seen.livemode };
-    if !agrees(ctx, tx, &row, &money).await? {
+    let cents = if seen.state == IntentState::Succeeded { seen.received_cents } else { seen.cents };
+    let money = Money { cents: Some(cents), currency: &seen.currency, customer: seen.customer.as_deref(), livemode: seen.livemode };
+    let paid = paid_cents(ctx, tx, &row, &money).await?;
+    if row.kind == Kind::Checkout && (paid != Some(row.cents) || cents != row.cents) {
+        // It may be in the payer's currency, with taxes or a discount: what it comes to in ours is for its session to say.
+        if seen.state == IntentState::Succeeded {
+            payments::set_due(tx, &row.id, ctx.clock.now()).await?;
+        }
         return Ok(Applied::Nothing);
     }
+    let Some(cents) = paid else { return unsettled(ctx, tx, &row, &money, source).await };
     match (seen.state, row.kind) {
         (IntentState::Succeeded, _) => {
-            row.intent = Some(seen.id.clone());
+            (row.intent, row.cents) = (Some(seen.id.clone()), cents);
             credit(ctx, tx, row).await
         }
         // At a Checkout page another card can be tried; the session says when it is over.

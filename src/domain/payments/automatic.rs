@@ -4,7 +4,7 @@
 //! carries the row's id as its key. Killed at any point, the same attempt is asked for again and charges once. An attempt that does not
 //! work switches the whole thing off and tells its owner, for a card that is declined every few minutes helps nobody.
 
-use super::apply::{self, declined};
+use super::apply::{self, Source, declined};
 use super::checkout::{cents, settle};
 use super::look::Seen;
 use super::{differ, key, till};
@@ -181,7 +181,7 @@ pub(super) async fn attempt(ctx: &Ctx, till: &Stripe, row: Payment) -> Result<()
     match seen {
         Ok(seen) => {
             let tx = ctx.db.begin().await?;
-            let applied = apply::intent(ctx, &tx, &seen).await?;
+            let applied = apply::intent(ctx, &tx, &seen, Source::Asked).await?;
             tx.commit().await?;
             settle(ctx, applied).await?;
             Ok(())

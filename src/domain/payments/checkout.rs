@@ -2,7 +2,7 @@
 
 use sha2::{Digest, Sha256};
 
-use super::apply::{self, Applied};
+use super::apply::{self, Applied, Source};
 use super::{customer, key, shown, till};
 use crate::domain::{Actor, Ctx, Fields, Refusal, billing};
 use crate::model::ids::PaymentId;
@@ -139,7 +139,7 @@ pub async fn returned(ctx: &Ctx, actor: &Actor, id: &PaymentId) -> Result<Paymen
     match till.checkout(session).await {
         Ok(seen) => {
             let tx = ctx.db.begin().await?;
-            match apply::checkout(ctx, &tx, &seen, false).await {
+            match apply::checkout(ctx, &tx, &seen, false, Source::Asked).await {
                 Ok(applied) => {
                     tx.commit().await?;
                     settle(ctx, applied).await?;
@@ -157,7 +157,7 @@ pub async fn returned(ctx: &Ctx, actor: &Actor, id: &PaymentId) -> Result<Paymen
 /// What has to happen outside of the transaction in which something was applied.
 pub(super) async fn settle(ctx: &Ctx, applied: Applied) -> Result<(), Refusal> {
     match applied {
-        Applied::Nothing => {}
+        Applied::Nothing | Applied::Unsettled => {}
         Applied::Moved(user) => billing::moved(ctx, &user).await?,
         Applied::Failed(row) => tracing::info!(payment = %row.id, why = row.why, "a saved card could not be charged"),
     }

@@ -5,7 +5,7 @@
 
 use futures_util::StreamExt;
 
-use super::apply::{self, turn};
+use super::apply::{self, Applied, Source, turn};
 use super::checkout::{SETTLED_AFTER, settle};
 use super::{automatic, differ};
 use crate::domain::{Ctx, Refusal, billing};
@@ -118,9 +118,13 @@ async fn open(ctx: &Ctx, till: &Stripe, mut row: Payment) -> Result<(), Seen> {
     };
     let seen = till.checkout(&session).await?;
     let tx = ctx.db.begin().await?;
-    let applied = apply::checkout(ctx, &tx, &seen, false).await?;
+    let applied = apply::checkout(ctx, &tx, &seen, false, Source::Asked).await?;
     tx.commit().await?;
+    let unsettled = applied == Applied::Unsettled;
     settle(ctx, applied).await?;
+    if unsettled {
+        return Ok(());
+    }
     let Some(row) = payments::by_id(&ctx.db, &row.id).await? else { return Ok(()) };
     match row.state {
         State::Open => rest(ctx, row.clone(), Some((row.created_at + SETTLED_AFTER).max(now + MINUTE))).await,
@@ -145,10 +149,13 @@ async fn paid(ctx: &Ctx, till: &Stripe, mut row: Payment) -> Result<(), Seen> {
     let seen = till.intent(&intent).await?;
     let disputed = if seen.disputed { till.disputes(&intent).await? } else { Vec::new() };
     let held: i64 = disputed.iter().filter(|dispute| dispute.withdrawn).map(|dispute| dispute.cents).sum();
+    // Both are told in the currency of the payment, and of all that was paid: taxes, too, or another currency than ours.
+    let share = |cents: i64| share_of(cents, row.cents, seen.received_cents);
+    let (refunded, held) = (share(seen.refunded_cents), share(held));
     let (user, keep_card) = (row.user.clone(), row.keep_card);
     let tx = ctx.db.begin().await?;
     row.receipt_url = seen.receipt.or(row.receipt_url);
-    let moved = turn(ctx, &tx, &mut row, seen.refunded_cents, held).await?;
+    let moved = turn(ctx, &tx, &mut row, refunded, held).await?;
     row.attempts = 0;
     row.due_at = (now < row.created_at + WATCHED).then_some(now + WATCH_EVERY);
     payments::save(&tx, &mut row).await?;
@@ -163,6 +170,15 @@ async fn paid(ctx: &Ctx, till: &Stripe, mut row: Payment) -> Result<(), Seen> {
         billing::moved(ctx, &user).await?;
     }
     Ok(())
+}
+
+/// What `cents` of all the `received` ones are of the `credited` ones, rounded up.
+fn share_of(cents: i64, credited: i64, received: i64) -> i64 {
+    if received <= 0 || received == credited {
+        return cents;
+    }
+    let (cents, credited, received) = (i128::from(cents), i128::from(credited), i128::from(received));
+    i64::try_from((cents * credited + received - 1) / received).unwrap_or(i64::MAX)
 }
 
 /// Puts a look off, with growing waits.

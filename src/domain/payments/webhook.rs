@@ -1,9 +1,10 @@
 //! What Stripe tells: verified, counted once, and put down in one transaction, before Stripe is told that it was heard.
 
-use super::apply::{self, Applied};
+use super::apply::{self, Applied, Source};
 use super::checkout::settle;
 use super::{TRIES, till};
 use crate::domain::{Ctx, Refusal, subscriptions};
+use crate::model::payments::State;
 use crate::payments::{Event, NotSigned, verify};
 use crate::store::{StoreError, Tx, payments, stripe};
 
@@ -75,16 +76,16 @@ async fn put_down(ctx: &Ctx, event: &Event) -> Result<Heard, Refusal> {
 async fn apply(ctx: &Ctx, tx: &Tx, event: &Event) -> Result<Option<Applied>, Refusal> {
     let kind = event.kind.as_str();
     if kind.starts_with("checkout.session.") {
-        let Some(seen) = event.checkout() else { return Ok(None) };
+        let Some(seen) = event.checkout() else { return unread(ctx, tx, event).await };
         if seen.one_off {
-            return Ok(Some(apply::checkout(ctx, tx, &seen, kind == "checkout.session.async_payment_failed").await?));
+            return Ok(Some(apply::checkout(ctx, tx, &seen, kind == "checkout.session.async_payment_failed", Source::Told).await?));
         }
         let known = subscriptions::heard(ctx, tx, Some(&seen.id), seen.subscription.as_deref()).await?;
         return Ok(known.then_some(Applied::Nothing));
     }
     if kind.starts_with("payment_intent.") {
         let Some(seen) = event.intent() else { return Ok(None) };
-        return Ok(Some(apply::intent(ctx, tx, &seen).await?));
+        return Ok(Some(apply::intent(ctx, tx, &seen, Source::Told).await?));
     }
     // What goes back is asked for, not taken from here: refunds and disputes come in many shapes, and in any order.
     if ["charge.refund", "charge.dispute.", "refund."].iter().any(|begin| kind.starts_with(begin)) {
@@ -102,4 +103,16 @@ async fn apply(ctx: &Ctx, tx: &Tx, event: &Event) -> Result<Option<Applied>, Ref
         return Ok(known.then_some(Applied::Nothing));
     }
     Ok(None)
+}
+
+/// An event about a Checkout session in a shape that is not known: the session is asked for instead.
+async fn unread(ctx: &Ctx, tx: &Tx, event: &Event) -> Result<Option<Applied>, Refusal> {
+    let Some((session, reference)) = event.session() else { return Ok(None) };
+    let row = match payments::by_session(tx, &session).await? {
+        Some(row) => Some(row),
+        None => apply::named(tx, reference.as_ref()).await?,
+    };
+    let Some(row) = row.filter(|row| row.state != State::Paid) else { return Ok(None) };
+    payments::set_due(tx, &row.id, ctx.clock.now()).await?;
+    Ok(Some(Applied::Nothing))
 }

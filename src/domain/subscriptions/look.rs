@@ -132,7 +132,7 @@ async fn opened(ctx: &Shared, till: &Stripe, mut row: Subscription) -> Result<Op
             start::close(ctx, row).await?;
             Ok(None)
         }
-        (SessionState::Open | SessionState::Complete | SessionState::Paid, _) => {
+        (SessionState::Open | SessionState::Complete | SessionState::Paid | SessionState::Free, _) => {
             row.due_at = Some((row.created_at + crate::domain::payments::SETTLED_AFTER).max(now + MINUTE));
             subscriptions::save(&ctx.db, &mut row).await?;
             Ok(None)

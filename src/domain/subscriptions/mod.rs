@@ -83,6 +83,14 @@ pub(super) async fn heard(ctx: &Ctx, tx: &Tx, session: Option<&str>, stripe: Opt
 /// An invoice of a subscription was paid: kept once, whoever tells it.
 pub(super) async fn came_in(tx: &Tx, stripe: &str, paid: &PaidSeen) -> Result<(), Refusal> {
     let Some(row) = subscriptions::by_stripe(tx, stripe).await? else { return Ok(()) };
+    if paid.currency != row.currency {
+        tracing::warn!(
+            invoice = paid.id,
+            currency = paid.currency,
+            "an invoice was paid in another currency than the panel's; the report of income leaves it out"
+        );
+        return Ok(());
+    }
     Ok(reports::keep_invoice(tx, &paid.id, &row, paid.cents, paid.at).await?)
 }
 

@@ -90,7 +90,7 @@ async fn open_page(ctx: &Ctx, till: &Stripe, row: Subscription, server: &Server,
                 close(ctx, row).await?;
                 Ok(Page::None)
             }
-            (SessionState::Complete | SessionState::Paid, _) => {
+            (SessionState::Complete | SessionState::Paid | SessionState::Free, _) => {
                 subscriptions::set_due(&ctx.db, &row.id, ctx.clock.now()).await?;
                 ctx.payments_nudge.notify_one();
                 refused(CONFIRMING)

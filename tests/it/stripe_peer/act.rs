@@ -188,6 +188,21 @@ fn end(subscription: &mut Value, now: i64) {
 }
 
 impl Peer {
+    /// Before it is paid, the page comes to another amount: a discount, taxes, the payer's own currency. In the shape of either version.
+    pub fn reprice(&self, session: &str, change: impl Fn(&mut Value)) {
+        change(self.inner().sessions.get_mut(session).expect("a session"));
+    }
+
+    /// What a payment came to in the payer's own currency.
+    pub fn charged_in(&self, intent: &str, cents: i64, currency: &str) {
+        let mut inner = self.inner();
+        let one = inner.intents.get_mut(intent).expect("a payment");
+        (one["amount"], one["amount_received"], one["currency"]) = (cents.into(), cents.into(), currency.into());
+        let charge = one["latest_charge"].as_str().expect("a charge").to_owned();
+        let one = inner.charges.get_mut(&charge).expect("a charge");
+        (one["amount"], one["amount_captured"], one["currency"]) = (cents.into(), cents.into(), currency.into());
+    }
+
     /// Somebody pays at a session's page with this card; gives what is to be told.
     pub fn pay(&self, session: &str) -> Value {
         let now = self.now();

@@ -54,6 +54,7 @@ const RULES: &[Rule] = &[
             ("success_url!", Address),
             ("cancel_url", Address),
             ("metadata.", Text),
+            ("adaptive_pricing[enabled]!", Word(&["false"])),
             ("line_items[][quantity]!", Cents),
             ("line_items[][price_data][currency]!", Currency),
             ("line_items[][price_data][unit_amount]!", Cents),
