@@ -146,9 +146,12 @@ pub enum IdentityError {
     /// No provider of this key is set up.
     #[error("no such provider is set up")]
     Unknown,
-    /// It does not answer, or not in a way that can be understood: worth another try later.
-    #[error("the provider does not answer as it should")]
+    /// It does not answer: worth another try later.
+    #[error("the provider does not answer")]
     Away(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// It answers in a way that cannot be understood: another try gives the same.
+    #[error("the provider answers in a form that is not understood")]
+    Odd(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// It does not take the code: used, ended, or not meant for this panel.
     #[error("the provider refused the code: {0}")]
     Refused(String),
@@ -160,6 +163,10 @@ pub enum IdentityError {
 impl IdentityError {
     fn away(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> IdentityError {
         IdentityError::Away(error.into())
+    }
+
+    fn odd(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> IdentityError {
+        IdentityError::Odd(error.into())
     }
 }
 

@@ -118,7 +118,8 @@ pub(super) fn believe(found: &Found, token: &Token, expected: &Expected<'_>) -> 
         found.keys.clone(),
     );
     let verifier = verifier.set_allowed_algs(found.metadata.id_token_signing_alg_values_supported().clone());
-    let verifier = verifier.require_issuer_match(!tenants).set_time_fn(move || now.into());
+    // Others may be meant as well: who asked for the token is checked below.
+    let verifier = verifier.require_issuer_match(!tenants).set_time_fn(move || now.into()).set_other_audience_verifier_fn(|_| true);
     let claims = token.claims(&verifier, expected.nonce).map_err(|error| match error {
         ClaimsVerificationError::SignatureVerification(SignatureVerificationError::NoMatchingKey) => Doubt::NewKey,
         other => {
@@ -126,6 +127,13 @@ pub(super) fn believe(found: &Found, token: &Token, expected: &Expected<'_>) -> 
             Doubt::Refused(IdentityError::NotBelieved(format!("{other}{cause}")))
         }
     })?;
+    let for_us = match claims.authorized_party() {
+        Some(party) => party == expected.client_id,
+        None => claims.audiences().len() == 1,
+    };
+    if !for_us {
+        return Err(Doubt::Refused(IdentityError::NotBelieved("the token was made for another program".to_owned())));
+    }
     let tenant = claims.additional_claims().tid.as_deref().unwrap_or_default();
     if tenants && !of_tenant(issuer.as_str(), tenant, claims.issuer().as_str()) {
         return Err(Doubt::Refused(IdentityError::NotBelieved("the token is not of the tenant that it names".to_owned())));
@@ -155,7 +163,14 @@ struct UserInfo {
 /// Asks for the address where the token does not hold it.
 pub(super) async fn complete(peer: &Peer, found: &Found, access: &str, person: Person) -> Result<Person, IdentityError> {
     let Some(place) = found.metadata.userinfo_endpoint().filter(|_| person.email.is_none()) else { return Ok(person) };
-    let info: UserInfo = peer.read(place.as_str(), Some(access)).await?;
+    // An address is worth asking for, and no reason to turn somebody away: some sign what they tell, which is not read here.
+    let info: UserInfo = match peer.read(place.as_str(), Some(access)).await {
+        Err(error @ IdentityError::Odd(_)) => {
+            tracing::warn!(error = &error as &dyn std::error::Error, "user information cannot be read; the address is left out");
+            return Ok(person);
+        }
+        other => other?,
+    };
     if info.sub != person.subject {
         return Err(IdentityError::NotBelieved("token and user information are of two people".to_owned()));
     }

@@ -47,6 +47,19 @@ impl Peer {
         client.build().map(Peer).map_err(IdentityError::away)
     }
 
+    /// The answer to a code without what nobody here needs, and some write in odd ways.
+    fn tidied(body: Vec<u8>) -> Vec<u8> {
+        match serde_json::from_slice::<serde_json::Value>(&body) {
+            Ok(serde_json::Value::Object(mut fields)) => {
+                for unused in ["expires_in", "refresh_expires_in", "scope", "refresh_token"] {
+                    fields.remove(unused);
+                }
+                serde_json::to_vec(&fields).unwrap_or(body)
+            }
+            Ok(_) | Err(_) => body,
+        }
+    }
+
     async fn ask(&self, request: HttpRequest) -> Result<HttpResponse, PeerError> {
         let request = reqwest::Request::try_from(request).map_err(PeerError::NoAnswer)?;
         let mut answer = self.0.execute(request).await.map_err(PeerError::NoAnswer)?;
@@ -78,7 +91,7 @@ impl Peer {
         if !answer.status().is_success() {
             return Err(IdentityError::away(PeerError::Status(answer.status().as_u16())));
         }
-        serde_json::from_slice(answer.body()).map_err(IdentityError::away)
+        serde_json::from_slice(answer.body()).map_err(IdentityError::odd)
     }
 }
 
@@ -87,6 +100,14 @@ impl<'c> AsyncHttpClient<'c> for Peer {
     type Future = Pin<Box<dyn Future<Output = Result<HttpResponse, PeerError>> + Send + 'c>>;
 
     fn call(&'c self, request: HttpRequest) -> Self::Future {
-        Box::pin(self.ask(request))
+        Box::pin(async move {
+            let trades = request.method() == http::Method::POST;
+            let mut answer = self.ask(request).await?;
+            if trades {
+                let body = std::mem::take(answer.body_mut());
+                *answer.body_mut() = Peer::tidied(body);
+            }
+            Ok(answer)
+        })
     }
 }

@@ -201,9 +201,9 @@ fn refused(error: RequestTokenError<PeerError, StandardErrorResponse<openidconne
         RequestTokenError::Request(error) => IdentityError::away(error),
         RequestTokenError::Parse(error, body) => match serde_json::from_slice::<OddRefusal>(&body) {
             Ok(refusal) => IdentityError::Refused(short(&refusal.error)),
-            Err(_) => IdentityError::away(error),
+            Err(_) => IdentityError::odd(error),
         },
-        RequestTokenError::Other(why) => IdentityError::away(short(&why)),
+        RequestTokenError::Other(why) => IdentityError::odd(short(&why)),
     }
 }
 

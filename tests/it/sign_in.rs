@@ -145,6 +145,9 @@ async fn nothing_that_fails_a_check_signs_anybody_in() {
             (Fault::None, json!({"nonce": "of another flow"}), "cannot be believed"),
             (Fault::None, json!({"nonce": null}), "cannot be believed"),
             (Fault::None, json!({"aud": "another client"}), "cannot be believed"),
+            (Fault::None, json!({"azp": "another client"}), "cannot be believed"),
+            (Fault::None, json!({"aud": [crate::peer::CLIENT.0, "another client"]}), "cannot be believed"),
+            (Fault::None, json!({"aud": [crate::peer::CLIENT.0, "another client"], "azp": "another client"}), "cannot be believed"),
             (Fault::None, json!({"iss": "https://other.example"}), "cannot be believed"),
             (Fault::None, json!({"exp": now / 1_000 - 1}), "cannot be believed"),
             (Fault::None, json!({"sub": ""}), "cannot be believed"),
@@ -179,6 +182,30 @@ async fn nothing_that_fails_a_check_signs_anybody_in() {
         // Described by the same, it counts.
         peer.says(json!({"sub": "ada-1", "email": ADA, "email_verified": "true"}));
         assert_eq!(sign_in(&peer, &browser, json!({})).await.location(), "/dashboard");
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_token_for_several_and_claims_in_odd_forms_are_as_good_as_others() {
+    with_club("a_token_for_several_and_claims_in_odd_forms_are_as_good_as_others", |app, peer| async move {
+        for (n, claims) in [
+            json!({"aud": [crate::peer::CLIENT.0, "a project"], "azp": crate::peer::CLIENT.0}),
+            json!({"aud": [crate::peer::CLIENT.0]}),
+            json!({"updated_at": "2025-11-28T10:00:00Z"}),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let browser = app.browser();
+            let mut claims = claims;
+            (claims["sub"], claims["email"], claims["email_verified"]) =
+                (format!("odd-{n}").into(), format!("odd-{n}@example.org").into(), true.into());
+            let departure = leave(&browser, "club", "").await;
+            let code = peer.agree(&departure, claims.clone());
+            let answer = come_back(&browser, "club", &departure, &code).await;
+            assert!(is_in(&browser).await, "{claims}: {}", answer.text);
+        }
     })
     .await;
 }

@@ -124,6 +124,12 @@ pub(super) fn explain(web: &Web, layout: Layout, provider: &str, trouble: Troubl
             format!("{name} does not answer"),
             "It is away for the moment, or set up wrongly here. Try again in a while, or take another way.".to_owned(),
         ),
+        Trouble::Provider(IdentityError::Odd(_)) => (
+            StatusCode::BAD_GATEWAY,
+            format!("{name} answered in an unknown form"),
+            "Trying again will not help. Take another way, and tell whoever runs this panel; its log says what was not understood."
+                .to_owned(),
+        ),
         Trouble::Provider(IdentityError::Refused(_)) => (
             StatusCode::BAD_GATEWAY,
             format!("{name} did not go through with it"),
