@@ -9,7 +9,7 @@ use crate::model::ids::CommandId;
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::objects::{ObjectError, ObjectKey, Part, UploadId};
 use crate::store::commands::{BESIDE, Stored};
-use crate::store::{StoreError, backups, commands, restores, schedules, servers};
+use crate::store::{StoreError, backups, commands, restores, schedules, servers, users};
 use crate::wire::agent::{Action, Command, ToNode};
 
 /// Rows of one tick.
@@ -71,13 +71,16 @@ async fn scheduled(ctx: &Arc<Ctx>, now: Millis) -> Result<(), Refusal> {
             continue;
         }
         let Some(server) = servers::by_id(&ctx.db, &schedule.server).await? else { continue };
-        let open = backups::of_server(&ctx.db, &server.id, ROWS_MAX).await?.iter().any(|backup| backup.state.is_open());
+        let tx = ctx.db.begin().await?;
+        users::hold(&tx, &server.owner).await?;
+        let open = backups::of_server(&tx, &server.id, ROWS_MAX).await?.iter().any(|backup| backup.state.is_open());
         if open || super::has_no_data(&server) {
             tracing::info!(server = %server.id, open, "a scheduled backup was left out");
             continue;
         }
         let backup = wanted(&server, Reason::Schedule, "the schedule", now);
-        backups::insert(&ctx.db, &backup).await?;
+        backups::insert(&tx, &backup).await?;
+        tx.commit().await?;
         tell(ctx, &backup);
     }
     Ok(())

@@ -115,10 +115,11 @@ pub async fn invite(ctx: &Ctx, actor: &Actor, invitation: &Invitation<'_>) -> Re
     check(actor)?;
     let fresh = if invitation.node.is_none() { Some(checked(invitation)?) } else { None };
     let now = ctx.clock.now();
-    if node_tokens::open(&ctx.db, now, TOKENS_MAX).await?.len() as u64 >= TOKENS_MAX {
+    let tx = ctx.db.begin().await?;
+    panel::hold(&tx).await?;
+    if node_tokens::open(&tx, now, TOKENS_MAX).await?.len() as u64 >= TOKENS_MAX {
         return Err(Refusal::Conflict(format!("{TOKENS_MAX} tokens wait to be used. Take one back that nobody needs.")));
     }
-    let tx = ctx.db.begin().await?;
     let id = match (&invitation.node, &fresh) {
         (Some(id), _) => {
             not_inside(id)?;

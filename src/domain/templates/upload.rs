@@ -7,13 +7,13 @@ use bytes::{Buf, Bytes};
 use futures_util::{StreamExt, stream};
 use tokio::sync::mpsc;
 
-use super::{in_use, key, may_upload};
+use super::{VERSIONS_MAX, in_use, key, may_upload};
 use crate::archives::{ArchiveError, Limits, check};
 use crate::domain::{Actor, Ctx, Fields, Refusal};
 use crate::model::ids::TemplateId;
 use crate::model::templates::{Manifest, TemplateVersion, Version};
 use crate::objects::{Body, ObjectError, Stored};
-use crate::store::{StoreError, templates};
+use crate::store::{Db, StoreError, panel, templates};
 
 /// Chunks between the network and the check.
 const CHUNKS: usize = 16;
@@ -113,6 +113,9 @@ pub async fn upload(ctx: &Ctx, actor: &Actor, id: &TemplateId, new: &NewVersion,
     if templates::version(&ctx.db, id, &version).await?.is_some() {
         return Err(there());
     }
+    if is_full(&ctx.db, id).await? {
+        return Err(full());
+    }
     let key = key(id, &version, ctx.clock.now())?;
     let (sender, chunks) = mpsc::channel(CHUNKS);
     let checking = tokio::task::spawn_blocking(move || {
@@ -137,7 +140,11 @@ pub async fn upload(ctx: &Ctx, actor: &Actor, id: &TemplateId, new: &NewVersion,
     let row = row(ctx, actor, (id, version.clone()), note, (&key, stored), &manifest);
     let kept = keep(ctx, &row, &manifest).await;
     match kept {
-        Ok(()) => Ok(row),
+        Ok(true) => Ok(row),
+        Ok(false) => {
+            super::discard(ctx, key.as_str()).await;
+            Err(full())
+        }
         Err(error) => {
             super::discard(ctx, key.as_str()).await;
             Err(if matches!(error, StoreError::Exists(_)) { there() } else { in_use(error, "this template") })
@@ -167,8 +174,22 @@ fn row(
     }
 }
 
-async fn keep(ctx: &Ctx, row: &TemplateVersion, manifest: &Manifest) -> Result<(), StoreError> {
+/// Has a template as many versions as it may have?
+async fn is_full(db: &Db, id: &TemplateId) -> Result<bool, StoreError> {
+    Ok(templates::versions(db, id, VERSIONS_MAX).await?.len() as u64 >= VERSIONS_MAX)
+}
+
+fn full() -> Refusal {
+    Refusal::Conflict(format!("This template has {VERSIONS_MAX} versions, which is the most. Delete one that no server stands on."))
+}
+
+/// False: it has as many versions as it may have by now.
+async fn keep(ctx: &Ctx, row: &TemplateVersion, manifest: &Manifest) -> Result<bool, StoreError> {
     let tx = ctx.db.begin().await?;
+    panel::hold(&tx).await?;
+    if is_full(&tx, &row.template).await? {
+        return Ok(false);
+    }
     templates::insert_version(&tx, row, manifest).await?;
-    tx.commit().await
+    tx.commit().await.map(|()| true)
 }
