@@ -267,7 +267,12 @@ impl Ctx {
 
     /// An id that sorts by time: of lines of histories and their like.
     pub(super) fn dated_id(now: Millis) -> String {
-        format!("{:013}-{}", now.0, hex::encode(Ctx::random::<6>()))
+        Ctx::nth_dated_id(now, 0)
+    }
+
+    /// The same for several that are written at one moment: they sort by their number.
+    pub(super) fn nth_dated_id(now: Millis, n: u8) -> String {
+        format!("{:013}-{n:02x}{}", now.0, hex::encode(Ctx::random::<5>()))
     }
 
     /// Random bytes from the system.

@@ -4,14 +4,47 @@ use std::borrow::Cow;
 
 use crate::domain::servers::Event;
 use crate::http::pages::live::{EventRow, EventRows};
-use crate::http::pages::moments::Moment;
+use crate::http::pages::moments::{Moment, span};
 use crate::model::servers::{Phase, Wanted};
 use crate::model::time::Millis;
 
 /// The history, newest first.
 pub(in crate::http) fn rows(events: &[Event], now: Millis) -> EventRows {
-    EventRows { rows: events.iter().map(|event| row(event, now)).collect() }
+    let mut rows = Vec::new();
+    let mut rest = events;
+    while let Some((newest, older)) = rest.split_first() {
+        let (times, first) = repeats(rest);
+        if times < 2 {
+            rows.push(row(newest, now));
+            rest = older;
+            continue;
+        }
+        let failed = row(newest, now);
+        let within = span(newest.at.since(rest[first].at));
+        rows.push(EventRow { what: format!("Failed {times} times within {within}. The last time: {}", failed.what), ..failed });
+        rest = &rest[first + 1..];
+    }
+    EventRows { rows }
 }
+
+/// How often a server failed in a row for one reason, with nothing between two times but that it was tried again; and which entry tells
+/// of the first time. `events` begin with the last time.
+fn repeats(events: &[Event]) -> (usize, usize) {
+    let Some(last) = events.first().filter(|event| event.what == FAILED) else { return (0, 0) };
+    let (mut times, mut first) = (1, 0);
+    for (at, event) in events.iter().enumerate().skip(1) {
+        if event.what == FAILED && event.why == last.why {
+            (times, first) = (times + 1, at);
+        } else if !TRIES.contains(&event.what.as_str()) {
+            break;
+        }
+    }
+    (times, first)
+}
+
+/// What stands between two failures of one kind.
+const TRIES: [&str; 3] = ["phase preparing", "phase starting", "phase stopping"];
+const FAILED: &str = "phase failed";
 
 fn row(event: &Event, now: Millis) -> EventRow {
     let (sign, what) = said(&event.what);
@@ -84,4 +117,31 @@ fn became(phase: Phase) -> (&'static str, &'static str) {
         Phase::Destroyed => "Deleted.",
     };
     (sign, what)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(n: i64, what: &str, why: &str) -> Event {
+        Event { id: format!("{n:03}"), at: Millis(n * 1_000), who: "node local".to_owned(), what: what.to_owned(), why: why.to_owned() }
+    }
+
+    #[test]
+    fn a_failure_that_repeats_itself_is_one_line() {
+        let mut events = vec![event(0, "wanted running", "It was created.")];
+        for n in 1..=5 {
+            events.push(event(2 * n, "phase preparing", ""));
+            events.push(event(2 * n + 1, FAILED, "No image."));
+        }
+        events.push(event(20, "phase preparing", ""));
+        events.push(event(21, FAILED, "No disk."));
+        events.reverse();
+        let rows = rows(&events, Millis(60_000)).rows;
+        let told: Vec<&str> = rows.iter().map(|row| row.what.as_str()).collect();
+        assert_eq!(told.len(), 5, "{told:?}");
+        assert!(told[0].contains("No disk.") && !told[0].contains("times"), "{told:?}");
+        assert!(told[2].starts_with("Failed 5 times within 8 s.") && told[2].contains("No image."), "{told:?}");
+        assert_eq!(told[4], "Asked to run. It was created.");
+    }
 }
