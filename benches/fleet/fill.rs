@@ -104,6 +104,7 @@ fn spec(server: &Server, game: &Game, plan: &Plan) -> InstanceSpec {
         args: game.args.clone(),
         env: server.env.clone(),
         data_path: game.data_path.clone(),
+        read_only: game.read_only,
         user: game.user.clone(),
         capabilities: game.capabilities.clone(),
         ports: server.ports.clone(),

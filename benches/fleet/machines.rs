@@ -146,7 +146,10 @@ impl Machine {
             seen: instance.seen,
             revision: instance.revision.clone(),
             runs: instance.runs.clone(),
+            starts: Vec::new(),
             woken_at: None,
+            disk: None,
+            silent_since: None,
         };
         FromNode::Heartbeat {
             at: now,
@@ -195,7 +198,10 @@ impl Machine {
                     revision: instance.revision.clone(),
                     runs: instance.runs.clone(),
                     woken_at: None,
+                    starts: Vec::new(),
                     sample: None,
+                    disk: None,
+                    silent_since: None,
                 })
             }
         };

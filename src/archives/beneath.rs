@@ -162,15 +162,18 @@ impl Beneath {
         }
     }
 
-    /// Names of all that is in a folder, in order; those that are not UTF-8 are left out.
-    pub fn names(&mut self, folder: &str) -> io::Result<Vec<String>> {
+    /// Names of what is in a folder, in order; none where there are more than `most`. Those that are not UTF-8 are left out.
+    pub fn names(&mut self, folder: &str, most: usize) -> io::Result<Option<Vec<String>>> {
         let mut names = Vec::new();
         for entry in Dir::read_from(self.folder_handle(folder)?)? {
             let name = entry?.file_name().to_owned().into_string();
             names.extend(name.ok().filter(|name| name != "." && name != ".."));
+            if names.len() > most {
+                return Ok(None);
+            }
         }
         names.sort_unstable();
-        Ok(names)
+        Ok(Some(names))
     }
 
     /// Hides what layers below have at this path from an overlay: a device of number 0:0. Only root can.

@@ -3,6 +3,7 @@
 mod backup;
 mod bundle;
 mod doctor;
+mod embedded;
 mod node;
 mod restore;
 mod serve;
@@ -30,6 +31,9 @@ struct Arguments {
 enum Command {
     /// Runs the panel: web pages, API, workers, and a node of its own.
     Serve,
+    /// The agent of the panel's own node; the panel starts it.
+    #[command(hide = true)]
+    Agent,
     /// Runs the agent of this machine, which has joined a panel; `roost node join` joins one.
     Node(node::Arguments),
     /// Writes the panel's database and secrets into a file, while the panel runs or not.
@@ -50,7 +54,8 @@ pub fn main() -> ExitCode {
     };
     system::log(&settings.log);
     let done = match arguments.command {
-        Command::Serve => serve::run(settings),
+        Command::Serve => serve::run(settings, arguments.settings),
+        Command::Agent => embedded::run(&settings),
         Command::Node(arguments) => node::run(settings, arguments),
         Command::Backup(arguments) => backup::run(&settings, &arguments),
         Command::Restore(arguments) => restore::run(&settings, &arguments),

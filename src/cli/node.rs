@@ -5,9 +5,11 @@ use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, Subcommand};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::serve::told_to_stop;
@@ -15,11 +17,15 @@ use super::system::{SystemClock, raise_descriptors};
 use crate::model::ids::NodeId;
 use crate::model::nodes::{Net, Profile};
 use crate::model::time::Clock;
-use crate::node::NodeConfig;
 use crate::node::link::{self, Keep, LinkError, Pace};
+use crate::node::{LOOK_EVERY, NodeConfig};
 use crate::settings::Settings;
 use crate::settings::link::{read_region, read_tags};
 use crate::wire::link::{JoinToken, NotAToken};
+
+/// How long the last agent of a killed panel has to be gone, and how often it is looked whether it is.
+const ALONE_WAIT: Duration = Duration::from_secs(10);
+const ALONE_EVERY: Duration = Duration::from_millis(20);
 
 /// What may be said on the command line; it wins over the settings.
 #[derive(Args)]
@@ -154,6 +160,7 @@ pub(super) fn config(settings: &Settings, node: NodeId) -> NodeConfig {
         firewall: settings.node.firewall,
         docker_socket: None,
         hold_secs: settings.node.hold_secs,
+        look_every: LOOK_EVERY,
     }
 }
 
@@ -171,4 +178,15 @@ pub(super) fn alone(dir: &Path) -> anyhow::Result<File> {
     let held = rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive);
     held.with_context(|| format!("another agent runs in {}: give each its own DATA_DIR", dir.display()))?;
     Ok(file)
+}
+
+/// The same, after a wait for the agent of a panel that was killed a moment ago.
+pub(super) async fn alone_soon(dir: &Path) -> anyhow::Result<File> {
+    let begin = Instant::now();
+    loop {
+        match alone(dir) {
+            Err(_) if begin.elapsed() < ALONE_WAIT => tokio::time::sleep(ALONE_EVERY).await,
+            done => return done,
+        }
+    }
 }

@@ -3,18 +3,18 @@
 use std::io::Write;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use super::embedded::Embedded;
 use super::node;
 use super::system::{SystemClock, raise_descriptors};
 use crate::domain::{Ctx, Outside, Policy, games, nodes, users};
-use crate::engines::docker::{DockerEngine, QUEUE};
+use crate::engines::docker::DockerEngine;
 use crate::http::link::LinkSettings;
 use crate::http::{self, Machines, Telemetry, WebSettings};
 use crate::identity::Providers;
@@ -22,7 +22,6 @@ use crate::model::idleness::Rules;
 use crate::model::ids::NodeId;
 use crate::model::secrets::Secret;
 use crate::model::time::{Clock, DAY, MINUTE};
-use crate::node::NodeConfig;
 use crate::objects::ObjectStore;
 use crate::objects::folder::FolderStore;
 use crate::objects::s3::S3Store;
@@ -42,10 +41,10 @@ const UPKEEP_EVERY: Duration = Duration::from_secs(5);
 const CERTIFICATE_LIVES: i64 = 30 * DAY;
 
 /// Runs until it is told to stop.
-pub fn run(settings: Settings) -> anyhow::Result<()> {
+pub fn run(settings: Settings, file: PathBuf) -> anyhow::Result<()> {
     raise_descriptors();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
-    runtime.block_on(serve(settings))
+    runtime.block_on(serve(settings, file))
 }
 
 fn policy(settings: &Settings, webhook_secret: Secret, secret_key: Secret) -> Policy {
@@ -88,7 +87,7 @@ fn game_files(own: &Path) -> anyhow::Result<Vec<(String, String)>> {
     Ok(files)
 }
 
-async fn serve(settings: Settings) -> anyhow::Result<()> {
+async fn serve(settings: Settings, file: PathBuf) -> anyhow::Result<()> {
     let dir = &settings.data.dir;
     std::fs::create_dir_all(dir).with_context(|| format!("the data folder {} cannot be made", dir.display()))?;
     std::fs::set_permissions(dir, std::fs::Permissions::from_mode(0o700)).context("the data folder cannot be closed to others")?;
@@ -111,10 +110,10 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     let mut runner = Runner::default();
     let local = NodeId::local();
     nodes::introduce(&ctx, &local, &settings.node.public_host).await.context("the node cannot be made known")?;
-    let _alone = if settings.node.embedded { Some(node::alone(dir)?) } else { None };
     if settings.node.embedded {
-        let inbox = engine.connect(local.clone());
-        embed(&mut runner, &ctx, local.clone(), node::config(&settings, local), clock, inbox);
+        let alone = node::alone_soon(dir).await?;
+        let embedded = Embedded { ctx: ctx.clone(), engine: engine.clone(), settings: file, alone, stop: runner.stop_token() };
+        runner.task("node", embedded.keep());
     }
     workers::start(
         &mut runner,
@@ -217,41 +216,6 @@ fn web_settings(settings: &Settings, machines: Option<Machines>, stop: Cancellat
         telemetry: Telemetry::for_the_process(),
         stop,
     }
-}
-
-/// The node inside the panel: the same messages as any other, over two channels.
-fn embed(
-    runner: &mut Runner,
-    ctx: &Arc<Ctx>,
-    id: NodeId,
-    config: NodeConfig,
-    clock: Arc<dyn Clock>,
-    inbox: mpsc::Receiver<crate::wire::agent::ToNode>,
-) {
-    let (outbox, mut reports) = mpsc::channel(QUEUE);
-    let stop = runner.stop_token();
-    let agent_stop = stop.clone();
-    runner.task("node", async move {
-        if let Err(error) = crate::node::run(config, clock, inbox, outbox, agent_stop.clone()).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the node ended");
-        }
-    });
-    let ctx = ctx.clone();
-    runner.task("node-reports", async move {
-        if let Err(error) = nodes::greet(&ctx, &id).await {
-            tracing::error!(error = &error as &dyn std::error::Error, "the node could not be greeted");
-        }
-        loop {
-            let message = tokio::select! {
-                () = stop.cancelled() => return,
-                message = reports.recv() => message,
-            };
-            let Some(message) = message else { return stop.cancelled().await };
-            if let Err(error) = nodes::receive(&ctx, &id, message).await {
-                tracing::warn!(node = %id, error = &error as &dyn std::error::Error, "a report could not be taken in; the next heartbeat repeats it");
-            }
-        }
-    });
 }
 
 /// Says where the panel is. Whoever started it may have closed its output; that is no reason to stop.

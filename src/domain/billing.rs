@@ -11,7 +11,7 @@ use crate::model::money::Credits;
 use crate::model::servers::{Server, Wanted};
 use crate::model::time::Millis;
 use crate::model::users::Right;
-use crate::store::{ledger, nodes, servers as server_rows, usage, users};
+use crate::store::{Db, ledger, nodes, servers as server_rows, usage, users};
 
 /// Entries of one page of the ledger.
 pub const PAGE: u64 = 50;
@@ -77,9 +77,14 @@ pub(super) async fn may_run(ctx: &Ctx, server: &Server) -> Result<bool, Refusal>
 
 /// Can this account pay for another minute?
 pub(super) async fn can_pay(ctx: &Ctx, user: &UserId) -> Result<bool, Refusal> {
-    let Some(account) = users::by_id(&ctx.db, user).await? else { return Ok(false) };
-    let (accrued, _) = usage::accrued(&ctx.db, user, ctx.clock.now()).await?;
-    Ok(account.balance - accrued > Credits::ZERO)
+    Ok(left(&ctx.db, user, ctx.clock.now()).await? > Credits::ZERO)
+}
+
+/// What an account can still spend: its balance without what has run up since the last charge. Nothing of one that is not there.
+pub(super) async fn left(db: &Db, user: &UserId, now: Millis) -> Result<Credits, Refusal> {
+    let Some(account) = users::by_id(db, user).await? else { return Ok(Credits::ZERO) };
+    let (accrued, _) = usage::accrued(db, user, now).await?;
+    Ok(account.balance - accrued)
 }
 
 fn amount(typed: &str, most: Credits, fields: &mut Fields) -> Credits {

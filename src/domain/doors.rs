@@ -10,11 +10,11 @@ use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
 use super::servers::{Cause, door_verdict, update};
-use super::{Ctx, Refusal};
+use super::{Ctx, Refusal, billing};
 use crate::model::ids::ServerId;
 use crate::model::secrets::Secret;
 use crate::model::servers::{Phase, Server, Wanted};
-use crate::store::{nonces, servers, users};
+use crate::store::{nonces, servers};
 use crate::wire::door::{ActivityReport, BODY_BYTES_MAX, DoorState, GameIs, Verdict, WakeAnswer, WakeRequest};
 use crate::wire::wake::Signed;
 
@@ -79,7 +79,7 @@ fn read<'a, T: serde::Deserialize<'a>>(server: &Server, body: &'a [u8], whose: i
 }
 
 async fn state(ctx: &Ctx, server: &Server) -> Result<DoorState, Unheard> {
-    let balance = users::by_id(&ctx.db, &server.owner).await?.map(|user| user.balance).unwrap_or_default();
+    let left = billing::left(&ctx.db, &server.owner, ctx.clock.now()).await?;
     let game = match server.life.phase {
         Phase::Running => GameIs::Up,
         Phase::Starting => GameIs::Starting,
@@ -92,7 +92,7 @@ async fn state(ctx: &Ctx, server: &Server) -> Result<DoorState, Unheard> {
         | Phase::Failed
         | Phase::Destroyed => GameIs::Down,
     };
-    Ok(DoorState { game, name: server.name.clone(), wake: door_verdict(server, balance) })
+    Ok(DoorState { game, name: server.name.clone(), wake: door_verdict(server, left) })
 }
 
 /// Somebody is at the door of a server: it is woken where traffic may wake it. A step that is still to come (preparing) is

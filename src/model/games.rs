@@ -263,6 +263,10 @@ pub struct Game {
     /// Capabilities that the image cannot do without, out of a short allowed list (`CHOWN`, `SETUID`, `SETGID`, `DAC_OVERRIDE`, `FOWNER`).
     #[serde(default)]
     pub capabilities: Vec<String>,
+    /// It writes nowhere but into its data folder and a small `/tmp`: the rest of its container is read-only. False, unless said: what
+    /// it writes elsewhere counts as its storage, and is lost when its container is made anew.
+    #[serde(default)]
+    pub read_only: bool,
     /// At least one; the first is the one to join.
     pub ports: Vec<GamePort>,
     /// How to know that it can be played.

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::ids::ServerId;
 use super::money::Credits;
-use super::time::Millis;
+use super::time::{HOUR, Millis};
 
 /// Why a balance moved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -78,4 +78,64 @@ pub struct Entry {
     pub span: Option<(Millis, Millis)>,
     /// In an admin's words; may be empty.
     pub note: String,
+}
+
+/// Note of a charge for time in which a game was starting, past what is free of it.
+pub const STARTING: &str = "starting";
+
+/// The same entries with one line for each server and hour: what a server was charged for within one hour is one line, at the place of
+/// the newest of them. Newest first, as they are given.
+pub fn by_hour(entries: &[Entry]) -> Vec<Entry> {
+    let mut lines: Vec<Entry> = Vec::with_capacity(entries.len());
+    for entry in entries {
+        let hour = |entry: &Entry| entry.span.map(|(from, _)| from.0.div_euclid(HOUR));
+        let server = |entry: &Entry| entry.server.as_ref().map(|(id, _)| id.clone());
+        let charge = entry.kind == EntryKind::Charge && entry.span.is_some() && entry.server.is_some();
+        let same = |line: &&mut Entry| {
+            let alike = line.kind == entry.kind && line.note == entry.note;
+            charge && alike && hour(line) == hour(entry) && server(line) == server(entry)
+        };
+        match lines.iter_mut().find(same) {
+            Some(line) => {
+                line.amount += entry.amount;
+                line.span = line.span.zip(entry.span).map(|(one, other)| (one.0.min(other.0), one.1.max(other.1)));
+            }
+            None => lines.push(entry.clone()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_hour_of_a_server_is_one_line_and_no_credit_is_lost() {
+        let charge = |server: &str, from: i64, to: i64, amount: i64| Entry {
+            key: format!("charge:{server}:{from}"),
+            at: Millis(to),
+            amount: Credits(-amount),
+            kind: EntryKind::Charge,
+            server: Some((server.parse().unwrap(), "A".to_owned())),
+            span: Some((Millis(from), Millis(to))),
+            note: String::new(),
+        };
+        let grant = Entry { kind: EntryKind::Grant, server: None, span: None, amount: Credits(100), ..charge("a", 0, 1, 0) };
+        let started = Entry { note: STARTING.to_owned(), ..charge("a", 50, 60, 5) };
+        let entries = [
+            charge("a", HOUR + 5, HOUR + 9, 7),
+            charge("a", 500, 900, 4),
+            grant.clone(),
+            charge("b", 400, 500, 3),
+            charge("a", 100, 200, 2),
+            started.clone(),
+            grant,
+        ];
+        let lines = by_hour(&entries);
+        assert_eq!(lines.len(), 6);
+        assert_eq!((lines[1].amount, lines[1].span), (Credits(-6), Some((Millis(100), Millis(900)))));
+        let sum = |entries: &[Entry]| entries.iter().map(|entry| entry.amount).sum::<Credits>();
+        assert_eq!(sum(&lines), sum(&entries));
+    }
 }

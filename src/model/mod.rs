@@ -6,6 +6,7 @@
 pub mod accounts;
 pub mod backups;
 pub mod checksum;
+pub mod disk;
 pub mod figures;
 pub mod games;
 pub mod idleness;

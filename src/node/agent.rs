@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures_util::StreamExt;
 use tokio::sync::{Notify, mpsc};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -40,12 +41,15 @@ const SEEN_TRIES: u32 = 60;
 /// So long the tasks have at the end before they are left alone.
 const END_WAIT: Duration = Duration::from_secs(5);
 
-/// Why an agent cannot begin.
+/// Why an agent cannot begin or go on.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// The pool.
     #[error(transparent)]
     Pool(#[from] BadPool),
+    /// One of the tasks that it is nothing without.
+    #[error("a part of the agent broke off")]
+    Broken(#[source] tokio::task::JoinError),
     /// The data folder.
     #[error("the data folder {path} cannot be used: {source}")]
     Folder {
@@ -119,25 +123,33 @@ pub async fn run(
     let agent = begin(config, clock, outbox, stop.child_token())?;
     // Whoever drops this future ends everything that it began.
     let _end = agent.ctx.stop.clone().drop_guard();
-    agent.ctx.tasks.spawn(heartbeat::beat(Arc::clone(&agent)));
-    agent.ctx.tasks.spawn(Arc::clone(&agent).hear_docker());
-    agent.ctx.tasks.spawn(super::aside::watch(Arc::clone(&agent.ctx)));
+    // Those that the agent is nothing without: where one breaks off, the agent ends, for somebody to start it anew.
+    let mut needed = JoinSet::new();
+    needed.spawn(heartbeat::beat(Arc::clone(&agent)));
+    needed.spawn(Arc::clone(&agent).hear_docker());
+    needed.spawn(super::aside::watch(Arc::clone(&agent.ctx)));
+    needed.spawn(super::disk::watch(Arc::clone(&agent)));
     // Which way works is known, and shown, before the first server is made of layers.
     agent.with_layers(|agent| async move { agent.ctx.layers().await.map(drop) });
-    loop {
+    let done = loop {
         let message = tokio::select! {
-            () = stop.cancelled() => break,
+            () = stop.cancelled() => break Ok(()),
             message = inbox.recv() => message,
+            Some(Err(broken)) = needed.join_next() => break Err(NodeError::Broken(broken)),
         };
-        let Some(message) = message else { break };
+        let Some(message) = message else { break Ok(()) };
         agent.take(message);
-    }
+    };
     agent.ctx.stop.cancel();
     agent.ctx.tasks.close();
-    if tokio::time::timeout(END_WAIT, agent.ctx.tasks.wait()).await.is_err() {
+    let all = async {
+        agent.ctx.tasks.wait().await;
+        while needed.join_next().await.is_some() {}
+    };
+    if tokio::time::timeout(END_WAIT, all).await.is_err() {
         tracing::warn!("some tasks of the node agent did not end in time");
     }
-    Ok(())
+    done
 }
 
 fn begin(

@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use crate::model::ids::NodeId;
 use crate::model::nodes::Profile;
@@ -27,7 +28,12 @@ pub struct NodeConfig {
     pub docker_socket: Option<String>,
     /// Seconds that a sidecar holds a client while the game starts.
     pub hold_secs: u32,
+    /// Between two looks at every server, for what a list of containers does not show.
+    pub look_every: Duration,
 }
+
+/// How often every server is looked at unless told otherwise.
+pub const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// Where Docker listens unless told otherwise.
 pub const DEFAULT_SOCKET: &str = "/var/run/docker.sock";

@@ -27,8 +27,6 @@ const MEASURE_WAIT: Duration = Duration::from_secs(2);
 const NETWORKS_EVERY: Duration = Duration::from_mins(1);
 /// Between two looks at what is in the cache of templates.
 const CACHE_EVERY: Duration = Duration::from_secs(15);
-/// Between two looks at every server, for what a list does not show.
-const LOOK_EVERY: Duration = Duration::from_mins(1);
 
 /// What a list shows of one server.
 #[derive(Debug, Default, Clone, Copy)]
@@ -205,7 +203,7 @@ impl Heart {
         for server in parts.keys() {
             self.agent.remove_orphan(server);
         }
-        let everyone = self.looked_at.is_none_or(|at| at.elapsed() >= LOOK_EVERY);
+        let everyone = self.looked_at.is_none_or(|at| at.elapsed() >= self.agent.ctx.config.look_every);
         if everyone {
             self.looked_at = Some(Instant::now());
         }

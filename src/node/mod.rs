@@ -11,7 +11,7 @@
 //! | `docker/` | the only place that names bollard |
 //! | `door` | the sidecars' unix sockets |
 //! | `link/` | the way to a panel on another machine |
-//! | `console`, `samples`, `machine` | logs and input, measurements, the machine |
+//! | `console`, `samples`, `disk`, `machine` | logs and input, measurements, what files take, the machine |
 //! | `layers/`, `urls` | a server's folder out of templates, their cache, and where they come from |
 //! | `backups/`, `download` | archives of a server's data, and what comes out of the object store |
 //! | `images`, `firewall`, `record`, `aside` | images, packet filter, the memory on the disk, data that nobody knows |
@@ -22,6 +22,7 @@ mod backups;
 mod config;
 mod console;
 mod ctx;
+mod disk;
 mod docker;
 mod door;
 mod download;
@@ -39,7 +40,7 @@ mod stamps;
 mod urls;
 
 pub use agent::{NodeError, run};
-pub use config::{BadPool, NodeConfig};
+pub use config::{BadPool, LOOK_EVERY, NodeConfig};
 
 /// Takes away the packet filter's rules of an agent with this pool: for the end of a node's life, and for tests.
 pub async fn remove_firewall(subnet_pool: &str) -> Result<(), String> {

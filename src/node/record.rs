@@ -94,6 +94,9 @@ pub struct Record {
     pub last_archive_answer: Option<(CommandId, Answer)>,
     /// Runs, oldest first; the last one may be open.
     pub runs: Vec<Run>,
+    /// From a process's start to its first answer or its end, oldest first; the last one may be open.
+    #[serde(default)]
+    pub starts: Vec<Run>,
     /// When the agent last woke it on its own.
     pub woken_at: Option<Millis>,
     /// What the agent is after.
@@ -118,6 +121,7 @@ impl Record {
             last_answer: None,
             last_archive_answer: None,
             runs: Vec::new(),
+            starts: Vec::new(),
             woken_at: None,
             intent: Intent::Absent,
             started_before: String::new(),
@@ -131,20 +135,48 @@ impl Record {
         self.runs.last().copied().filter(|run| run.to.is_none())
     }
 
+    /// The start that has no end yet.
+    pub fn open_start(&self) -> Option<Run> {
+        self.starts.last().copied().filter(|start| start.to.is_none())
+    }
+
     /// The game answered. One run is open at a time.
     pub fn run_begins(&mut self, at: Millis) {
-        if self.open_run().is_none() {
-            self.runs.push(Run { from: at, to: None });
-            let surplus = self.runs.len().saturating_sub(RUNS_KEPT);
-            self.runs.drain(..surplus);
-        }
+        begin(&mut self.runs, at);
     }
 
     /// The game ended. A run never ends before it began, whatever two clocks say.
     pub fn run_ends(&mut self, at: Millis) {
-        if let Some(run) = self.runs.last_mut().filter(|run| run.to.is_none()) {
-            run.to = Some(at.max(run.from));
+        end(&mut self.runs, at);
+    }
+
+    /// Its process has started, and does not answer yet.
+    pub fn start_begins(&mut self, at: Millis) {
+        if self.starts.last().is_some_and(|start| start.to.is_none() && start.from != at) {
+            self.start_ends(at);
         }
+        if self.starts.last().is_none_or(|start| start.from != at) {
+            begin(&mut self.starts, at);
+        }
+    }
+
+    /// It answers, or has ended before it did.
+    pub fn start_ends(&mut self, at: Millis) {
+        end(&mut self.starts, at);
+    }
+}
+
+fn begin(spans: &mut Vec<Run>, at: Millis) {
+    if spans.last().is_none_or(|last| last.to.is_some()) {
+        spans.push(Run { from: at, to: None });
+        let surplus = spans.len().saturating_sub(RUNS_KEPT);
+        spans.drain(..surplus);
+    }
+}
+
+fn end(spans: &mut [Run], at: Millis) {
+    if let Some(last) = spans.last_mut().filter(|last| last.to.is_none()) {
+        last.to = Some(at.max(last.from));
     }
 }
 

@@ -11,6 +11,7 @@ use sqlx::FromRow;
 use super::db::Sql;
 use super::{Db, StoreError};
 use crate::model::ids::{NodeId, ServerId, UserId};
+use crate::model::ledger::STARTING;
 use crate::model::money::Credits;
 use crate::model::servers::Server;
 use crate::model::time::{DAY, HOUR, Millis};
@@ -27,15 +28,35 @@ enum Usage {
     ToMs,
     ChargedTo,
     Settled,
+    Why,
 }
 
 use Usage as U;
 
+/// Why a span costs something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The game answered.
+    Ran,
+    /// It was starting, for longer than is free.
+    Started,
+}
+
+impl Why {
+    /// As stored, and as the note of its entries.
+    fn as_str(self) -> &'static str {
+        match self {
+            Why::Ran => "",
+            Why::Started => STARTING,
+        }
+    }
+}
+
 /// Opens a span; known ones stay as they are.
-pub async fn open(db: &Db, server: &Server, from: Millis) -> Result<(), StoreError> {
+pub async fn open(db: &Db, server: &Server, from: Millis, why: Why) -> Result<(), StoreError> {
     let insert = Query::insert()
         .into_table(U::Table)
-        .columns([U::Server, U::FromMs, U::Node, U::UserId, U::ServerName, U::PerHour, U::ChargedTo, U::Settled])
+        .columns([U::Server, U::FromMs, U::Node, U::UserId, U::ServerName, U::PerHour, U::ChargedTo, U::Settled, U::Why])
         .values_panic([
             server.id.as_str().into(),
             from.0.into(),
@@ -45,6 +66,7 @@ pub async fn open(db: &Db, server: &Server, from: Millis) -> Result<(), StoreErr
             server.per_hour.0.into(),
             from.0.into(),
             0.into(),
+            why.as_str().into(),
         ])
         .on_conflict(OnConflict::columns([U::Server, U::FromMs]).do_nothing().to_owned())
         .to_owned();
@@ -145,7 +167,7 @@ pub async fn charge_batch(db: &Db, node: &NodeId, confirmed_at: Millis, now: Mil
     );
     const PRICE: &str = concat!("UPDATE usage SET due = ", price!(), " WHERE settled = 2");
     const POST: &str = "INSERT INTO transactions (key, user_id, at, amount, kind, server, server_name, from_ms, to_ms, note) \
-        SELECT 'charge:' || server || ':' || charged_to, user_id, $1, -due, 'charge', server, server_name, charged_to, piece, '' \
+        SELECT 'charge:' || server || ':' || charged_to, user_id, $1, -due, 'charge', server, server_name, charged_to, piece, why \
         FROM usage WHERE settled = 2 AND due > 0";
     const DAYS: &str = "INSERT INTO ledger_days (user_id, day, amount) \
         SELECT user_id, $1, CAST(-SUM(due) AS BIGINT) FROM usage WHERE settled = 2 AND due > 0 GROUP BY user_id \

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::spec::InstanceSpec;
 use crate::model::backups::{Archived, BackupRef};
+use crate::model::disk::DiskUse;
 use crate::model::games::Save;
 use crate::model::idleness::Sample;
 use crate::model::ids::{BackupId, CommandId, PanelId, ServerId, TemplateId};
@@ -226,8 +227,26 @@ pub struct InstanceReport {
     pub runs: Vec<Run>,
     /// When the node last woke it on its own, because the panel last allowed that.
     pub woken_at: Option<Millis>,
+    /// The last times from a process's start to its first answer, or to its end where it never answered; oldest first, at most
+    /// [`RUNS_KEPT`]. Agents of before do not say them.
+    #[serde(default)]
+    pub starts: Vec<Run>,
     /// Last measurement, while it runs.
     pub sample: Option<Sample>,
+    /// Since when a game that runs has not answered; agents of before do not say it.
+    #[serde(default)]
+    pub silent_since: Option<Millis>,
+    /// What its files take, as measured last; agents of before do not say it.
+    #[serde(default)]
+    pub disk: Option<DiskUse>,
+}
+
+impl InstanceReport {
+    /// A report that says what was seen and nothing else.
+    pub fn bare(server: ServerId, seen: Seen) -> InstanceReport {
+        let (runs, starts) = (Vec::new(), Vec::new());
+        InstanceReport { server, seen, revision: String::new(), runs, woken_at: None, starts, sample: None, silent_since: None, disk: None }
+    }
 }
 
 /// Most paths in one answer.

@@ -57,6 +57,9 @@ pub struct InstanceSpec {
     /// Names and values that stand in text files of its layers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub variables: BTreeMap<String, String>,
+    /// Its container's root is read-only; what it writes goes into its data, or into a small `/tmp`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub read_only: bool,
     /// What its data begin with on a node that has none of it: it comes from another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub origin: Option<BackupRef>,

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use roost::model::disk::DiskUse;
 use roost::model::idleness::Sample;
 use roost::model::ids::{CommandId, NodeId, ServerId};
 use roost::model::nodes::Load;
@@ -21,6 +22,9 @@ pub struct Instance {
     pub generation: i64,
     pub players: u32,
     pub cpu_millis: u32,
+    pub disk: Option<DiskUse>,
+    pub starts: Vec<Run>,
+    pub silent_since: Option<Millis>,
 }
 
 /// What the node has, and what it shall do wrong.
@@ -83,6 +87,9 @@ impl FakeNode {
                     generation: 0,
                     players: 0,
                     cpu_millis: 0,
+                    disk: None,
+                    starts: Vec::new(),
+                    silent_since: None,
                 });
                 instance.generation = command.generation;
                 instance.revision = spec.revision();
@@ -197,7 +204,10 @@ pub fn report(id: &ServerId, instance: &Instance, now: Millis) -> InstanceReport
         revision: instance.revision.clone(),
         runs: instance.runs.clone(),
         woken_at: instance.woken_at,
+        starts: instance.starts.clone(),
         sample,
+        silent_since: instance.silent_since,
+        disk: instance.disk,
     }
 }
 

@@ -204,7 +204,9 @@ async fn a_real_game_gets_its_configuration_out_of_three_layers_and_its_own_clie
     assert_eq!((&kept["freed"], kept["kept"].as_array().map(Vec::len)), (&json!(0), Some(4)), "{kept}");
 
     let metrics = api.text("/metrics").await;
-    for line in ["roost_node_cache_hits{node=\"local\"} ", "roost_objects_requests_total{store=\"s3\"", "roost_layers_misses_total 1"] {
+    for line in
+        ["roost_node_cache_hits{node=\"local\"} ", "roost_objects_requests_total{store=\"s3\"", "roost_node_cache_misses{node=\"local\"} 1"]
+    {
         assert!(metrics.contains(line), "{line} is not in {metrics}");
     }
 

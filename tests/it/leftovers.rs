@@ -54,7 +54,7 @@ async fn a_server_that_is_stopped_while_it_is_first_prepared_leaves_no_container
 
 fn report(id: &ServerId, seen: Seen, runs: &[(i64, Option<i64>)]) -> InstanceReport {
     let runs = runs.iter().map(|(from, to)| Run { from: Millis(*from), to: to.map(Millis) }).collect();
-    InstanceReport { server: id.clone(), seen, revision: String::new(), runs, woken_at: None, sample: None }
+    InstanceReport { runs, ..InstanceReport::bare(id.clone(), seen) }
 }
 
 #[tokio::test]

@@ -28,11 +28,11 @@ impl Agent {
         Agent::nth(engine, 0)
     }
 
-    /// One with its own networks and ports: each of a test program takes another number, up to 4.
+    /// One with its own networks and ports: each of a test program takes another number, up to 9.
     pub fn nth(engine: &services::Docker, n: u16) -> Agent {
         let folder = tempfile::tempdir().expect("a folder");
         let pool = format!("10.{}.{n}.0/24", 20 + std::process::id() % 60);
-        let first = 29_800 + 40 * n;
+        let first = 29_600 + 40 * n;
         let env = [
             ("DATA_DIR", folder.path().join("data").display().to_string()),
             ("SUBNET_POOL", pool.clone()),
@@ -69,7 +69,7 @@ impl Agent {
     }
 
     /// Without a word.
-    fn kill(&mut self) {
+    pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("it can be killed");
             child.wait().expect("it is gone");

@@ -341,7 +341,10 @@ async fn backup(app: &App, owner: &Actor, server: &str) -> String {
         revision: String::new(),
         runs: Vec::new(),
         woken_at: None,
+        starts: Vec::new(),
         sample: None,
+        silent_since: None,
+        disk: None,
     };
     let event = Event { server: server.clone(), at: row.created_at, command: None, kind: EventKind::Exited(seen) };
     app.world.tell(FromNode::Event(event)).await;

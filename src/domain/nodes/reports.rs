@@ -5,19 +5,22 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::{BATCH, cache};
-use crate::domain::servers::{absorb_event, absorb_report, end_left_over, farewell, look_answered};
+use crate::domain::servers::{absorb_event, absorb_report, end_left_over, farewell, look_answered, note_disk};
 use crate::domain::{Change, Ctx, Refusal, backups};
 use crate::model::idleness::{Quiet, Sample};
 use crate::model::ids::{NodeId, ServerId, UserId};
 use crate::model::nodes::{Load, OFFLINE_AFTER, Profile, Specs};
 use crate::model::servers::{Pending, Phase, Run, Seen};
-use crate::model::time::{Millis, SECOND};
+use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::store::servers::Resident;
 use crate::store::{nodes, samples, servers};
 use crate::wire::agent::{EventKind, FromNode, InstanceReport, ToNode, UrlFor, VERSION};
 
 /// A measurement is kept this often for each server, in milliseconds.
 const SAMPLE_EVERY: i64 = 15 * SECOND;
+
+/// A server that starts is looked at this often, whether its node says anything new or not, in milliseconds.
+const STARTS_EVERY: i64 = MINUTE;
 
 /// What a node said last of one server, so that only changes are written. May be lost.
 pub(in crate::domain) struct LastReport {
@@ -26,7 +29,13 @@ pub(in crate::domain) struct LastReport {
     seen: Seen,
     revision: String,
     runs: Vec<Run>,
+    starts: Vec<Run>,
+    silent_since: Option<Millis>,
+    /// When it was taken in.
+    taken_at: Millis,
     sampled_at: Millis,
+    /// When its files were measured.
+    disk_at: Option<Millis>,
 }
 
 /// When a node was heard last, and since when it was in trouble then. May be lost.
@@ -238,12 +247,22 @@ async fn one_report(
     resident: Option<Resident>,
     now: Millis,
 ) -> Result<Option<Measured>, Refusal> {
-    let (fresh, sample_due) = {
+    let (fresh, sample_due, disk_due) = {
         let Ok(reports) = ctx.reports.lock() else { return Ok(None) };
         let last = reports.get(&report.server);
-        let same = |last: &LastReport| last.seen == report.seen && last.revision == report.revision && last.runs == report.runs;
+        let same = |last: &LastReport| {
+            // Time that passes is news of a start, which costs something after a while.
+            let starting = matches!(report.seen, Seen::Starting { .. }) && now.since(last.taken_at) >= STARTS_EVERY;
+            let spans = last.runs == report.runs && last.starts == report.starts;
+            last.silent_since == report.silent_since && last.seen == report.seen && last.revision == report.revision && spans && !starting
+        };
         let known = |last: &LastReport| last.node == *node && same(last);
-        (!last.is_some_and(known), last.is_none_or(|last| now.since(last.sampled_at) >= SAMPLE_EVERY))
+        let measured = |last: &LastReport| last.node == *node && last.disk_at == report.disk.map(|disk| disk.at);
+        (
+            !last.is_some_and(known),
+            last.is_none_or(|last| now.since(last.sampled_at) >= SAMPLE_EVERY),
+            report.disk.filter(|_| !last.is_some_and(measured)),
+        )
     };
     let mut facts = resident.map(|resident| (resident.owner, resident.game, resident.plan, resident.quiet));
     if fresh {
@@ -254,7 +273,15 @@ async fn one_report(
             return Ok(None);
         }
         facts = absorb_report(ctx, node, report).await?.map(|server| (server.owner, server.game, server.plan, server.quiet));
-        remember(ctx, node, report);
+        remember(ctx, node, report, now);
+    }
+    if let Some(used) = disk_due.filter(|_| facts.is_some()) {
+        note_disk(ctx, &report.server, used).await?;
+        if let Ok(mut reports) = ctx.reports.lock()
+            && let Some(last) = reports.get_mut(&report.server)
+        {
+            last.disk_at = Some(used.at);
+        }
     }
     let sample = report.sample.filter(|_| sample_due && matches!(report.seen, Seen::Running { .. }));
     let (Some(sample), Some((owner, game, plan, quiet))) = (sample, facts) else { return Ok(None) };
@@ -265,11 +292,23 @@ async fn one_report(
 }
 
 /// It has been taken in: the same again says nothing new.
-fn remember(ctx: &Ctx, node: &NodeId, report: &InstanceReport) {
+fn remember(ctx: &Ctx, node: &NodeId, report: &InstanceReport, now: Millis) {
     if let Ok(mut reports) = ctx.reports.lock() {
-        let sampled_at = reports.get(&report.server).map_or(Millis(0), |last| last.sampled_at);
-        let (revision, runs) = (report.revision.clone(), report.runs.clone());
-        reports.insert(report.server.clone(), LastReport { node: node.clone(), seen: report.seen, revision, runs, sampled_at });
+        let (sampled_at, disk_at) =
+            reports.get(&report.server).map_or((Millis(0), None), |last| (last.sampled_at, last.disk_at.filter(|_| last.node == *node)));
+        let (revision, runs, starts) = (report.revision.clone(), report.runs.clone(), report.starts.clone());
+        let last = LastReport {
+            node: node.clone(),
+            seen: report.seen,
+            revision,
+            runs,
+            starts,
+            silent_since: report.silent_since,
+            taken_at: now,
+            sampled_at,
+            disk_at,
+        };
+        reports.insert(report.server.clone(), last);
     }
 }
 
@@ -284,14 +323,7 @@ async fn missing(ctx: &Arc<Ctx>, node: &NodeId, unnamed: impl Iterator<Item = Re
         if !stands || server.phase == Phase::Preparing {
             continue;
         }
-        let report = InstanceReport {
-            server: server.id.clone(),
-            seen: Seen::Absent,
-            revision: String::new(),
-            runs: Vec::new(),
-            woken_at: None,
-            sample: None,
-        };
+        let report = InstanceReport::bare(server.id.clone(), Seen::Absent);
         if let Ok(mut reports) = ctx.reports.lock() {
             reports.remove(&server.id);
         }

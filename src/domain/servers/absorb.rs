@@ -14,6 +14,8 @@ use crate::wire::agent::{Event, EventKind, InstanceReport};
 
 /// Progress moves a step's deadline on by this, in milliseconds.
 const PROGRESS_BUYS: i64 = 10 * MINUTE;
+/// What is said of a game that runs and does not answer.
+const SILENT: &str = "The game runs, and does not answer. Look at its log; a restart may help.";
 /// Longest text of a node that is kept, in characters.
 const TEXT_MAX: usize = 500;
 
@@ -82,6 +84,11 @@ async fn absorb(
         "Woken by traffic while the panel was away.".clone_into(&mut cause.why);
     }
     let player = cause.who == "a player";
+    if report.silent_since.is_some()
+        && let Some(server) = servers::by_id(&ctx.db, id).await?.filter(|server| server.life.message != SILENT)
+    {
+        note(ctx, &server, who, "note", SILENT).await?;
+    }
     update(ctx, id, &cause, |server, now| {
         if player && server.life.wanted == Wanted::Asleep {
             server.life.want(Wanted::Running, now);
@@ -90,9 +97,19 @@ async fn absorb(
         ended(server, report.seen, now);
         see(server, reported(report), now);
         finish(server, answered);
+        silence(server, report.silent_since);
         Ok(())
     })
     .await
+}
+
+/// Shows that a game which runs does not answer, or answers again.
+fn silence(server: &mut Server, since: Option<Millis>) {
+    if !matches!(server.seen, Seen::Running { .. }) || server.life.doing.is_some() {
+        return;
+    }
+    let message = if since.is_some() { SILENT } else { "" };
+    message.clone_into(&mut server.life.message);
 }
 
 /// Did the node wake it on its own since the panel last had its say, and may it?

@@ -197,7 +197,10 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
             return Err(Refusal::Conflict(no_fit.to_string()));
         }
     };
-    let server = row(ctx, &tx, actor, checked, &node, now).await?;
+    let mut server = row(ctx, &tx, actor, checked, &node, now).await?;
+    if form.by_month {
+        unpaid(ctx, &mut server, now);
+    }
     placements::insert(&tx, &placing::placement(&actor.user.id, Some(&server.id), &name, &wish, Ok(&choice), now)).await?;
     match reserve(&tx, &node, &server).await {
         Err(StoreError::InUse(_)) => return Err(Refusal::Conflict(layers::GONE.to_owned())),
@@ -209,10 +212,7 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
     let cause = Cause::new(actor.user.email.clone(), why);
     let made = update(ctx, &server.id, &cause, |server, now| {
         if form.by_month {
-            // As one whose month is over: paid, it runs; if nobody pays, it goes.
-            server.expired_from = Some(Wanted::Running);
-            server.delete_after = Some(now + ctx.policy.sales.grace);
-            server.life.want(Wanted::Expired, now);
+            unpaid(ctx, server, now);
         } else {
             server.life.want(Wanted::Running, now);
         }
@@ -220,6 +220,13 @@ pub async fn create(ctx: &Arc<Ctx>, actor: &Actor, form: &Form) -> Result<Server
     })
     .await?;
     made.ok_or(Refusal::NotFound)
+}
+
+/// Makes it one whose month is over: paid, it runs; if nobody pays, it goes.
+fn unpaid(ctx: &Ctx, server: &mut Server, now: Millis) {
+    server.expired_from = Some(Wanted::Running);
+    server.delete_after = Some(now + ctx.policy.sales.grace);
+    server.life.want(Wanted::Expired, now);
 }
 
 async fn reserve(tx: &Tx, node: &Node, server: &Server) -> Result<(), StoreError> {

@@ -5,6 +5,7 @@
 
 mod absorb;
 mod create;
+mod disk;
 mod ground;
 mod layers;
 mod leftovers;
@@ -20,6 +21,7 @@ mod spec;
 mod update;
 
 pub use create::{Form, SETTABLE, create};
+pub use disk::disk_of;
 pub use layers::{Preview, layers_back, preview, preview_back, set_layers, waits_for_start};
 pub use lists::{Cursor, LIST_PAGE, Line, Lines, Question, Sort, all};
 pub use looks::OwnFiles;
@@ -31,6 +33,7 @@ pub use settings::{Changes, change};
 pub use update::Cause;
 
 pub(super) use absorb::{absorb_event, absorb_report};
+pub(super) use disk::note_disk;
 pub(super) use leftovers::end_left_over;
 pub(super) use looks::{Looks, answered as look_answered, looks_at};
 pub(super) use moving::{backup_done, backup_failed, emptying, farewell};

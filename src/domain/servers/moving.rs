@@ -100,9 +100,9 @@ async fn confirmed(ctx: &Ctx, server: &Server) -> Result<bool, Refusal> {
         return Ok(true);
     }
     let Some((game, plan)) = plan(ctx, server) else { return Ok(false) };
-    let balance = crate::store::users::by_id(&ctx.db, &server.owner).await?.map(|user| user.balance).unwrap_or_default();
+    let left = crate::domain::billing::left(&ctx.db, &server.owner, ctx.clock.now()).await?;
     let region = update::region(ctx, server).await?;
-    Ok(is_current(server, &current_spec(server, &game, &plan, balance, &region)))
+    Ok(is_current(server, &current_spec(server, &game, &plan, left, &region)))
 }
 
 /// Changes what is pending, if it is what the caller thinks.

@@ -11,7 +11,7 @@ use crate::model::life::{Next, next};
 use crate::model::money::Credits;
 use crate::model::servers::{Server, Wanted};
 use crate::model::time::{DAY, HOUR, MINUTE, SECOND};
-use crate::store::{commands, idempotency, nonces, placements, samples, servers, sessions, shares, users};
+use crate::store::{commands, idempotency, nonces, placements, samples, servers, sessions, shares, starts, users};
 use crate::wire::agent::{Command, ToNode};
 use crate::wire::wake::SKEW_MAX;
 
@@ -112,6 +112,7 @@ pub async fn auto_sleep(ctx: &Arc<Ctx>) -> Result<u64, Refusal> {
 pub async fn sweep(ctx: &Ctx) -> Result<(), Refusal> {
     let now = ctx.clock.now();
     samples::sweep(&ctx.db, now - 2 * HOUR).await?;
+    starts::sweep(&ctx.db, now - 3 * DAY).await?;
     commands::sweep(&ctx.db, now - DAY).await?;
     super::leftovers::end_lost_commands(ctx).await?;
     idempotency::sweep(&ctx.db, now - DAY).await?;

@@ -6,10 +6,13 @@
 
 use crate::domain::Refusal;
 use crate::model::servers::{Run, Server};
-use crate::model::time::{MINUTE, Millis};
-use crate::store::{Tx, nodes, usage};
+use crate::model::time::{DAY, HOUR, MINUTE, Millis};
+use crate::store::usage::Why;
+use crate::store::{Tx, nodes, starts, usage};
 use crate::wire::agent::{InstanceReport, RUNS_KEPT};
 
+/// Starting costs nothing for so long within a day, for each server, in milliseconds: first starts of large games install them.
+pub const STARTING_FREE: i64 = HOUR;
 /// Two clocks, and reports that cross on their way, may differ by this much, in milliseconds.
 const SLACK: i64 = 10 * MINUTE;
 
@@ -29,8 +32,9 @@ pub(super) async fn keep(tx: &Tx, server: &Server, report: &InstanceReport, now:
             None => {}
         }
     }
+    let starting = starts(tx, server, report, earliest, now).await?;
     // A span that the node has forgotten ended when the node last confirmed it, at the latest.
-    let running = known.iter().rev().find(|run| run.to.is_none()).map(|run| run.from);
+    let running = known.iter().rev().find(|run| run.to.is_none()).map(|run| run.from).or(starting);
     usage::close_others(tx, &server.id, running, confirmed_at.unwrap_or(now).min(now)).await?;
     for run in fresh {
         // What runs still lies across everything that comes after it.
@@ -39,12 +43,44 @@ pub(super) async fn keep(tx: &Tx, server: &Server, report: &InstanceReport, now:
             refuse(server, run, why);
             continue;
         }
-        usage::open(tx, server, run.from).await?;
+        usage::open(tx, server, run.from, Why::Ran).await?;
         if let Some(to) = run.to {
             usage::close(tx, &server.id, run.from, to).await?;
         }
     }
     Ok(())
+}
+
+/// Keeps the starts of a report. What lies past the free time of a day is charged as if it had run: a game that never answers burns a
+/// machine as much as one that does. Gives the begin of what is charged and has no end yet.
+async fn starts(tx: &Tx, server: &Server, report: &InstanceReport, earliest: Millis, now: Millis) -> Result<Option<Millis>, Refusal> {
+    let mut open = None;
+    for start in report.starts.iter().rev().take(RUNS_KEPT).rev() {
+        let known = starts::is_known(tx, &server.id, start.from).await?;
+        let since = if known { start.from } else { earliest };
+        if let Some(why) = impossible(*start, since, now) {
+            refuse(server, *start, why);
+            continue;
+        }
+        starts::keep(tx, &server.id, *start).await?;
+        let used = starts::used(tx, &server.id, start.from - DAY, start.from).await?;
+        let from = start.from + (STARTING_FREE - used).max(0);
+        if start.to.unwrap_or(now) <= from {
+            continue;
+        }
+        if !usage::is_known(tx, &server.id, from).await? {
+            if usage::crosses(tx, &server.id, from, start.to.unwrap_or(now)).await? {
+                refuse(server, *start, "it crosses another span");
+                continue;
+            }
+            usage::open(tx, server, from, Why::Started).await?;
+        }
+        match start.to {
+            Some(to) => usage::close(tx, &server.id, from, to).await?,
+            None => open = Some(from),
+        }
+    }
+    Ok(open)
 }
 
 /// Why a span that is told for the first time cannot be. `earliest`: nothing ran before, as far as anybody has said.

@@ -10,14 +10,14 @@ use crate::model::servers::{Pending, Server, Wanted};
 use crate::wire::door::Verdict;
 use crate::wire::spec::InstanceSpec;
 
-/// May traffic wake it, and what are players told if not?
-pub(in crate::domain) fn wake_verdict(server: &Server, balance: Credits) -> Verdict {
+/// May traffic wake it, and what are players told if not? `left`: what its owner can still spend.
+pub(in crate::domain) fn wake_verdict(server: &Server, left: Credits) -> Verdict {
     let refused = |reason: &str| Verdict::Refused { reason: reason.to_owned() };
     match server.life.wanted {
         Wanted::Asleep if matches!(server.pending, Some(Pending::Leaving { .. })) => {
             refused("It is moving to another machine. Try again in a minute.")
         }
-        Wanted::Running | Wanted::Asleep if server.covered || balance > Credits::ZERO => Verdict::Allowed,
+        Wanted::Running | Wanted::Asleep if server.covered || left > Credits::ZERO => Verdict::Allowed,
         Wanted::Running | Wanted::Asleep => refused("Its owner has run out of credits."),
         Wanted::Stopped => refused("Its owner has stopped it."),
         Wanted::Expired => refused("Its subscription is not paid."),
@@ -31,8 +31,8 @@ pub(super) fn is_current(server: &Server, spec: &InstanceSpec) -> bool {
 }
 
 /// Everything that a node has to know, as row, catalogue and balance stand now.
-pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, balance: Credits, region: &str) -> InstanceSpec {
-    let wake = wake_verdict(server, balance);
+pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, left: Credits, region: &str) -> InstanceSpec {
+    let wake = wake_verdict(server, left);
     let layers = match &server.pending {
         Some(Pending::Layers { .. }) => server.layers_before.clone(),
         Some(Pending::Leaving { .. } | Pending::Arriving { .. }) | None => server.layers.clone(),
@@ -58,6 +58,7 @@ pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, balance: C
         wake,
         variables: if layers.is_empty() { BTreeMap::new() } else { variables_of(server, game, region) },
         layers,
+        read_only: game.read_only,
         origin: match &server.pending {
             Some(Pending::Arriving { origin, .. }) => Some(origin.clone()),
             Some(Pending::Layers { .. } | Pending::Leaving { .. }) | None => None,

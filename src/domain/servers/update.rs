@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::spec::{current_spec, is_current};
 use super::{ground, placing, runs};
-use crate::domain::{Change, Ctx, Refusal, backups, subscriptions};
+use crate::domain::{Change, Ctx, Refusal, backups, billing, subscriptions};
 use crate::model::games::Game;
 use crate::model::ids::{CommandId, NodeId, ServerId};
 use crate::model::layers::{LayerRef, told};
@@ -13,7 +13,7 @@ use crate::model::life::{Doing, Next, Step, next};
 use crate::model::servers::{Pending, Phase, Seen, Server, Wanted};
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::store::commands::Stored;
-use crate::store::{StoreError, Tx, commands, events, servers, templates, usage, users};
+use crate::store::{StoreError, Tx, commands, events, servers, templates, usage};
 use crate::wire::agent::{Action, Command, InstanceReport, ToNode};
 use crate::wire::spec::InstanceSpec;
 
@@ -79,9 +79,9 @@ async fn attempt(
     if before.plan != server.plan {
         placing::resize(ctx, &tx, &before, &server).await?;
     }
-    if server.life.wanted == Wanted::Deleted && before.life.wanted != Wanted::Deleted {
+    let ends = server.life.wanted == Wanted::Deleted && before.life.wanted != Wanted::Deleted;
+    if ends {
         subscriptions::end_of_server(&tx, id, now).await?;
-        ctx.payments_nudge.notify_one();
     }
     if server.life.trouble.is_some() && server.seen == Seen::Absent {
         ground::leave_taken(ctx, &tx, &mut server).await?;
@@ -120,6 +120,9 @@ async fn attempt(
         Decided::Due(_) | Decided::Gone => None,
     };
     tx.commit().await?;
+    if ends {
+        ctx.payments_nudge.notify_one();
+    }
     if let Some(command) = command {
         send(ctx, &server, command, now).await;
     }
@@ -147,9 +150,9 @@ async fn decide(ctx: &Ctx, tx: &Tx, server: &mut Server, now: Millis) -> Result<
         );
         return Ok(Decided::Due(NEVER));
     };
-    let balance = users::by_id(tx, &server.owner).await?.map(|user| user.balance).unwrap_or_default();
+    let left = billing::left(tx, &server.owner, now).await?;
     let region = region(ctx, server).await?;
-    let spec = current_spec(server, game, plan, balance, &region);
+    let spec = current_spec(server, game, plan, left, &region);
     Ok(match next(&server.life, &server.seen, is_current(server, &spec), now) {
         Next::Rest(phase) => {
             server.life.doing = None;
@@ -249,8 +252,8 @@ async fn tell_history(tx: &Tx, before: &Server, after: &Server, cause: &Cause, n
         entries.push(("", format!("phase {}", is.phase.as_str()), why));
     }
     let node = format!("node {}", after.node);
-    for (who, what, why) in entries {
-        let id = Ctx::dated_id(now);
+    for (n, (who, what, why)) in (0_u8..).zip(entries) {
+        let id = Ctx::nth_dated_id(now, n);
         let who = if who.is_empty() { node.as_str() } else { who };
         let event = events::Event { id, at: now, who: who.to_owned(), what, why: why.to_owned() };
         events::insert(tx, &after.id, &after.owner, &event).await?;

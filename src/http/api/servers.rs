@@ -4,11 +4,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use serde::Serialize;
+use utoipa::ToSchema;
 
 use super::once::{Once, Reply};
-use super::shapes::{
-    EventShape, Events, LineShape, Lines, NewServer, ProblemShape, SampleShape, ServerChanges, ServerShape, Servers, Stats, moment, node_of,
-};
+use super::shapes::{EventShape, Events, LineShape, Lines, NewServer, ProblemShape, ServerChanges, ServerShape, Servers, moment, node_of};
 use crate::domain::servers::{HISTORY_PAGE, Power};
 use crate::domain::{logs as game_logs, nodes, servers};
 use crate::http::Web;
@@ -17,6 +17,7 @@ use crate::http::routes::create::wanted;
 use crate::http::routes::servers::changes;
 use crate::http::typed::{Asked, Typed};
 use crate::http::who::{Caller, Named};
+use crate::model::disk::{DiskUse, bytes_allowed, files_allowed};
 use crate::model::ids::ServerId;
 use crate::model::servers::Server;
 use crate::model::users::Right;
@@ -98,7 +99,7 @@ async fn press(web: Web, caller: Caller, id: ServerId, once: Once, power: Power)
         let server = servers::power(&site.ctx, &actor, &id, power).await?;
         Reply::json(StatusCode::ACCEPTED, &shape(&site, &server).await?)
     };
-    once.run(&web, caller.actor(), b"", work).await
+    Box::pin(once.run(&web, caller.actor(), b"", work)).await
 }
 
 macro_rules! buttons {
@@ -171,6 +172,43 @@ pub(super) async fn events(State(web): State<Web>, caller: Caller, Named(id): Na
     Ok(Json(Events { events: events.collect(), next }).into_response())
 }
 
+/// A measurement.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct SampleShape {
+    pub at: String,
+    /// Thousandths of a core; none: not measured.
+    pub cpu_millis: Option<u32>,
+    pub memory_mib: Option<u32>,
+    pub players: Option<u32>,
+}
+
+/// The last hour.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct Stats {
+    pub samples: Vec<SampleShape>,
+    /// When it falls asleep if it stays as quiet as it is.
+    pub sleeps_at: Option<String>,
+    /// What its files take; none: not measured yet.
+    pub disk: Option<DiskShape>,
+}
+
+/// What a server's files take of its storage.
+#[derive(Serialize, ToSchema)]
+pub(in crate::http) struct DiskShape {
+    pub bytes: u64,
+    pub bytes_allowed: u64,
+    pub files: u64,
+    pub files_allowed: u64,
+    pub at: String,
+}
+
+impl DiskShape {
+    pub fn of(used: &DiskUse, storage_mib: u32) -> DiskShape {
+        let (bytes_allowed, files_allowed) = (bytes_allowed(storage_mib), files_allowed(storage_mib));
+        DiskShape { bytes: used.bytes, bytes_allowed, files: used.files, files_allowed, at: moment(used.at) }
+    }
+}
+
 /// CPU, memory and players over the last hour.
 #[utoipa::path(
     get, path = "/api/servers/{id}/stats", tag = "servers", params(("id" = String, Path)),
@@ -185,6 +223,10 @@ pub(super) async fn stats(State(web): State<Web>, caller: Caller, Named(id): Nam
         memory_mib: sample.memory_mib,
         players: sample.players,
     });
-    let stats = Stats { samples: samples.collect(), sleeps_at: servers::sleeps_at(&web.ctx, &server).map(moment) };
+    let disk = servers::disk_of(&web.ctx, caller.actor(), &id).await?;
+    let games = web.ctx.games();
+    let storage_mib = games.plan(&server.game, &server.plan).map(|(_, plan)| plan.storage_mib);
+    let disk = disk.zip(storage_mib).map(|(used, storage_mib)| DiskShape::of(&used, storage_mib));
+    let stats = Stats { samples: samples.collect(), sleeps_at: servers::sleeps_at(&web.ctx, &server).map(moment), disk };
     Ok(Json(stats).into_response())
 }

@@ -371,24 +371,6 @@ pub(in crate::http) struct Events {
     pub next: Option<String>,
 }
 
-/// A measurement.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct SampleShape {
-    pub at: String,
-    /// Thousandths of a core; none: not measured.
-    pub cpu_millis: Option<u32>,
-    pub memory_mib: Option<u32>,
-    pub players: Option<u32>,
-}
-
-/// The last hour.
-#[derive(Serialize, ToSchema)]
-pub(in crate::http) struct Stats {
-    pub samples: Vec<SampleShape>,
-    /// When it falls asleep if it stays as quiet as it is.
-    pub sleeps_at: Option<String>,
-}
-
 /// An entry of the ledger.
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct EntryShape {

@@ -117,6 +117,8 @@ pub enum LedgerWhat {
         id: Option<String>,
         /// Its name then.
         name: String,
+        /// What it did.
+        how: &'static str,
         /// Start of what is charged.
         from: Moment,
         /// End of what is charged.

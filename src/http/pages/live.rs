@@ -11,6 +11,7 @@ use super::moments::{Moment, span};
 use super::phases::{Action, PhaseView, actions};
 use crate::http::ansi;
 use crate::http::charts::{Chart, Quantity, say_mebibytes, say_share};
+use crate::model::disk::{DiskUse, Room, files_allowed};
 use crate::model::games::{Game, Plan};
 use crate::model::idleness::{Rules, Sample};
 use crate::model::servers::{Phase, Seen, Server};
@@ -40,6 +41,8 @@ pub struct ServerHead {
     pub waiting: Option<Waiting>,
     /// What a resting state means for players; empty while it passes or is in trouble.
     pub resting: &'static str,
+    /// What is wrong with a game that runs; empty: nothing.
+    pub ails: String,
     /// What went wrong.
     pub trouble: Option<TroubleView>,
     /// What can be asked for, the obvious one first; empty for whoever may only look.
@@ -110,7 +113,8 @@ impl ServerHead {
             phase,
             since: Moment::lasting(life.phase_since, now),
             waiting: phase.passing.then(|| Waiting::of(life.phase, &life.message, usually)),
-            resting: resting_words(life.phase),
+            ails: if life.phase == Phase::Running { life.message.clone() } else { String::new() },
+            resting: if life.phase == Phase::Running && !life.message.is_empty() { "" } else { resting_words(life.phase) },
             trouble: life.trouble.as_ref().map(|trouble| TroubleView {
                 what: trouble.what.clone(),
                 since: Moment::relative(trouble.since, now),
@@ -192,6 +196,8 @@ pub struct ServerStats {
     pub memory: Chart,
     /// Players connected; none: not known.
     pub players: Option<u32>,
+    /// What its files take of its storage; none: not measured yet.
+    pub disk: Option<DiskView>,
     /// Why or when it would sleep.
     pub sleep: SleepForecast,
     /// Price of a running hour.
@@ -200,6 +206,38 @@ pub struct ServerStats {
     pub costs_now: bool,
     /// It is paid by the month.
     pub covered: bool,
+}
+
+/// What its files take of its storage.
+#[derive(Debug, Clone)]
+pub struct DiskView {
+    /// Such as `41.2 MiB`.
+    pub used: String,
+    /// Such as `of 64 MiB`, with the number of files where that is what counts.
+    pub allowed: String,
+    /// What is wrong and what to do; empty: nothing.
+    pub warning: &'static str,
+}
+
+impl DiskView {
+    fn of(used: &DiskUse, plan: &Plan) -> DiskView {
+        let files = files_allowed(plan.storage_mib);
+        let many = used.files.saturating_mul(2) > files;
+        let count = if many { format!(" · {} of {files} files", used.files) } else { String::new() };
+        DiskView {
+            used: mebibytes(u32::try_from(used.bytes >> 20).unwrap_or(u32::MAX)),
+            allowed: format!("of {}{count}", mebibytes(plan.storage_mib)),
+            warning: match used.room(plan.storage_mib) {
+                Room::Enough => "",
+                Room::Low => {
+                    "Storage is running out. Past its limit the server is stopped. Delete files that it does not need, or choose a larger plan."
+                }
+                Room::Past => {
+                    "Storage is full, so the server is stopped. Nothing is deleted. Restore an earlier backup or choose a larger plan; or start it, and free some space in it within two minutes."
+                }
+            },
+        }
+    }
 }
 
 /// When it would sleep by itself.
@@ -217,7 +255,7 @@ pub enum SleepForecast {
 
 impl ServerStats {
     /// From the last hour's measurements, oldest first.
-    pub fn of(server: &Server, plan: &Plan, samples: &[Sample], rules: Rules, now: Millis) -> ServerStats {
+    pub fn of(server: &Server, plan: &Plan, samples: &[Sample], disk: Option<&DiskUse>, rules: Rules, now: Millis) -> ServerStats {
         let limit_cpu = format!("of {}", cores(plan.cpu_millis));
         let limit_memory = format!("of {}", mebibytes(plan.memory_mib));
         let cpu = Quantity { title: "CPU", max: plan.cpu_millis, say: say_share, limit: &limit_cpu };
@@ -230,6 +268,7 @@ impl ServerStats {
             cpu: Chart::of(cpu, &of_cpu, now),
             memory: Chart::of(memory, &of_memory, now),
             players: fresh.and_then(|sample| sample.players),
+            disk: disk.map(|used| DiskView::of(used, plan)),
             sleep: SleepForecast::of(server, rules, now),
             per_hour: amount(server.per_hour),
             costs_now: running && !server.covered,

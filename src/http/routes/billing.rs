@@ -19,7 +19,7 @@ use crate::http::problem::{Answer, Problem, shown};
 use crate::http::typed::{Asked, Typed};
 use crate::http::who::SignedIn;
 use crate::model::ids::PaymentId;
-use crate::model::ledger::{Entry, EntryKind};
+use crate::model::ledger::{Entry, EntryKind, STARTING, by_hour};
 use crate::model::money::Credits;
 use crate::model::servers::Server;
 use crate::model::time::Millis;
@@ -49,6 +49,7 @@ fn what(entry: &Entry, servers: &[Server]) -> LedgerWhat {
         (EntryKind::Charge, Some((id, name)), Some((from, to))) => LedgerWhat::Ran {
             id: servers.iter().any(|server| server.id == *id).then(|| id.to_string()),
             name: name.clone(),
+            how: if entry.note == STARTING { "was starting for more than an hour a day," } else { "ran" },
             from: Moment::clock(from),
             to: Moment::clock(to),
         },
@@ -67,8 +68,9 @@ fn what(entry: &Entry, servers: &[Server]) -> LedgerWhat {
 /// Rows with the balance after each; `after` is the balance after the newest of them.
 fn rows(entries: &[Entry], servers: &[Server], after: Credits) -> Vec<LedgerRow> {
     let mut balance = after;
+    let entries = by_hour(entries);
     let mut rows = Vec::with_capacity(entries.len());
-    for entry in entries {
+    for entry in &entries {
         rows.push(LedgerRow {
             at: Moment::full(entry.at),
             what: what(entry, servers),

@@ -69,7 +69,8 @@ pub(in crate::http) async fn parts(web: &Web, actor: &Actor, id: &ServerId) -> R
     if server.owner == actor.user.id && actor.user.balance <= Credits::ZERO && !server.covered {
         head.no_wake = Some("You are out of credits, so it cannot wake. Its world is safe.".to_owned());
     }
-    let stats = ServerStats::of(&server, plan, &samples, ctx.policy.idle, now);
+    let disk = servers::disk_of(ctx, actor, id).await?;
+    let stats = ServerStats::of(&server, plan, &samples, disk.as_ref(), ctx.policy.idle, now);
     let layers_wait = servers::waits_for_start(&server, &events);
     Ok(Parts { head, stats, events: history::rows(&events, now), layers_wait, server, game })
 }

@@ -1,6 +1,7 @@
 //! Containers: made from a plan, started, looked at, ended, removed. Every call may be made twice.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{
@@ -19,6 +20,9 @@ use crate::node::stamps;
 /// Tries to let a container go on, and the wait between two of them.
 const UNPAUSE_TRIES: u32 = 20;
 const UNPAUSE_WAIT: Duration = Duration::from_millis(50);
+
+/// Most bytes in the `/tmp` of a container whose root is read-only. They count as its memory.
+const TMP_BYTES: u64 = 64 << 20;
 
 /// A folder of the host or a volume, mounted into a container.
 #[derive(Debug, Clone)]
@@ -67,7 +71,7 @@ pub struct ContainerPlan {
     pub memory: i64,
     /// Most processes and threads.
     pub pids: i64,
-    /// Read-only root.
+    /// Read-only root, with a `/tmp` in memory.
     pub read_only: bool,
     /// Docker brings it back after a restart of the machine, unless it was ended.
     pub keeps_running: bool,
@@ -144,6 +148,7 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
         memory_swap: Some(plan.memory),
         pids_limit: Some(plan.pids),
         readonly_rootfs: Some(plan.read_only),
+        tmpfs: plan.read_only.then(|| HashMap::from([("/tmp".to_owned(), format!("rw,nosuid,nodev,size={TMP_BYTES}"))])),
         init: plan.init.then_some(true),
         mounts: Some(mounts.collect()),
         port_bindings: Some(bindings.collect()),
@@ -271,6 +276,17 @@ impl Engine {
             labels: said.config.and_then(|config| config.labels).unwrap_or_default(),
             networks: said.network_settings.and_then(|net| net.networks).unwrap_or_default().into_keys().collect(),
         }))
+    }
+
+    /// Where on this machine lies what a container has written beside its mounts; none: it may not write there, or Docker does not say.
+    pub async fn written_folder(&self, name: &str) -> Result<Option<PathBuf>, DockerError> {
+        let said = match self.docker().await?.inspect_container(name, None).await.map_err(|error| self.told(error)) {
+            Err(DockerError::NotFound(_)) => return Ok(None),
+            other => other?,
+        };
+        let read_only = said.host_config.and_then(|config| config.readonly_rootfs).unwrap_or_default();
+        let folder = said.graph_driver.and_then(|mut driver| driver.data.remove("UpperDir"));
+        Ok(folder.filter(|_| !read_only).map(PathBuf::from))
     }
 
     /// All containers with this label.

@@ -94,6 +94,7 @@ impl Worker {
             view.report.seen = seen;
             view.report.revision = revision;
             view.report.runs.clone_from(&record.runs);
+            view.report.starts.clone_from(&record.starts);
             view.report.woken_at = record.woken_at;
             view.door = door;
             view.memory_mib = spec.map_or(0, |spec| spec.memory_mib);

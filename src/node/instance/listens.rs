@@ -42,6 +42,24 @@ fn all_open(pid: i64, ports: &[PublicPort]) -> Option<bool> {
     Some(ports.iter().all(open))
 }
 
+/// Connections to a local port that the kernel has made and nobody has taken yet, by the tables of a process's network. None: they cannot
+/// be read, or nobody listens there.
+pub fn waiting_at(pid: i64, port: u16) -> Option<u64> {
+    let tables = ["tcp", "tcp6"].map(|name| std::fs::read_to_string(format!("/proc/{pid}/net/{name}")).unwrap_or_default());
+    tables.iter().find_map(|table| waiting_in(table, port))
+}
+
+fn waiting_in(table: &str, port: u16) -> Option<u64> {
+    let end = format!(":{port:04X}");
+    table.lines().skip(1).find_map(|line| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let [_, local, _, state, queues, ..] = fields[..] else { return None };
+        let listens = local.ends_with(&end) && state == LISTENING;
+        // Of a socket that listens, the second number is what waits.
+        listens.then(|| queues.split_once(':').and_then(|(_, waiting)| u64::from_str_radix(waiting, 16).ok())).flatten()
+    })
+}
+
 /// Waits for all ports, or for [`LISTEN_WAIT`].
 pub async fn wait(pid: i64, ports: &[PublicPort]) {
     let end = Instant::now() + LISTEN_WAIT;
@@ -53,6 +71,13 @@ pub async fn wait(pid: i64, ports: &[PublicPort]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_waits_at_a_port_is_read_of_the_socket_that_listens() {
+        let table = "  sl  local_address rem_address   st tx_queue:rx_queue\n   0: 00000000:1E61 00000000:0000 0A 00000000:00000003 00\n   \
+            1: 0100007F:1E61 0100007F:61AA 01 00000000:00000009 0\n";
+        assert_eq!((waiting_in(table, 7_777), waiting_in(table, 80)), (Some(3), None));
+    }
 
     #[test]
     fn only_a_listening_socket_counts() {

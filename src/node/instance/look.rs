@@ -66,6 +66,7 @@ impl Worker {
         match (self.record.open_run(), self.record.spec.clone()) {
             (Some(run), _) => self.publish(Seen::Running { since: run.from }).await,
             (None, Some(spec)) => {
+                self.record.start_begins(since);
                 self.publish(Seen::Starting { since }).await;
                 self.begin_waiting(&spec, &game.started)?;
             }
@@ -80,8 +81,9 @@ impl Worker {
 
     async fn look_ended(&mut self, game: &Container) -> Result<(), StepError> {
         let ended = game.finished_at.or(self.record.alive_at);
-        if let (Some(_), Some(at)) = (self.record.open_run(), ended) {
+        if let (true, Some(at)) = (self.record.open_run().is_some() || self.record.open_start().is_some(), ended) {
             self.record.run_ends(at);
+            self.record.start_ends(at);
             self.save().await?;
         }
         let never_started = game.started == self.record.started_before;
@@ -134,6 +136,7 @@ impl Worker {
         self.game_made = None;
         let alive_at = self.instance.view().alive_at.or(self.record.alive_at);
         let expected = self.record.intent != Intent::Absent;
+        self.record.start_ends(alive_at.unwrap_or(Millis(0)));
         let was_up = self.record.intent == Intent::Up;
         if self.record.open_run().is_some() {
             self.record.run_ends(alive_at.unwrap_or(Millis(0)));

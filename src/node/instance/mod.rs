@@ -5,6 +5,7 @@
 mod answer;
 mod backup;
 mod data;
+mod health;
 mod listens;
 mod look;
 mod parts;
@@ -16,15 +17,19 @@ mod stop;
 mod worker;
 
 use std::collections::HashSet;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
-pub use parts::ids;
+pub use parts::{game_name, ids};
 
 use super::ctx::Ctx;
 use super::record::{Folder, Intent, Record};
+use crate::model::disk::DiskUse;
 use crate::model::idleness::Sample;
 use crate::model::ids::{CommandId, ServerId};
 use crate::model::servers::Seen;
@@ -35,6 +40,9 @@ use crate::wire::wake::Nonces;
 
 /// Jobs that wait for one server's worker.
 const JOBS_MAX: usize = 64;
+/// First and longest wait before a worker that panicked begins anew.
+const WORKER_WAIT_FIRST: Duration = Duration::from_secs(1);
+const WORKER_WAIT_MAX: Duration = Duration::from_mins(1);
 /// Wakes among them: a sidecar that has gone mad leaves room for the panel's commands.
 const WAKES_MAX: usize = 16;
 /// Fresh is what a sidecar reported within this many milliseconds.
@@ -120,6 +128,8 @@ pub struct Instance {
     door_side: Mutex<DoorSide>,
     /// Last measurement.
     pub sample: Mutex<Option<Sample>>,
+    /// What its files took when they were measured last.
+    pub disk: Mutex<Option<DiskUse>>,
     /// The game was started: followers of its log look again.
     pub started: Notify,
     /// A command came that ends the server: a long pull gives up.
@@ -148,13 +158,13 @@ impl Instance {
             view: Mutex::new(first_view(&record)),
             door_side: Mutex::default(),
             sample: Mutex::default(),
+            disk: Mutex::default(),
             started: Notify::new(),
             superseded: Notify::new(),
             console: super::console::Console::default(),
             server,
         });
-        let worker = worker::Worker::new(Arc::clone(ctx), Arc::clone(&instance), record);
-        ctx.tasks.spawn(worker.run(queue));
+        ctx.tasks.spawn(work(Arc::clone(ctx), Arc::clone(&instance), record, queue));
         instance
     }
 
@@ -255,7 +265,35 @@ impl Instance {
         let mut report = self.view().report;
         let runs = matches!(report.seen, Seen::Running { .. } | Seen::Starting { .. });
         report.sample = locked(&self.sample).filter(|_| runs);
+        report.disk = *locked(&self.disk);
         report
+    }
+}
+
+/// Keeps a worker at work. One that panics costs its server a moment, and the agent's other servers nothing: the next one begins with
+/// what the record says, as after a kill.
+async fn work(ctx: Arc<Ctx>, instance: Arc<Instance>, record: Record, mut queue: mpsc::Receiver<Job>) {
+    let (mut begun, mut wait) = (record, WORKER_WAIT_FIRST);
+    loop {
+        let worker = worker::Worker::new(Arc::clone(&ctx), Arc::clone(&instance), begun.clone());
+        if AssertUnwindSafe(worker.run(&mut queue)).catch_unwind().await.is_ok() {
+            return;
+        }
+        tracing::error!(server = %instance.server, again_in_ms = wait.as_millis(), "the worker of a server broke off; it begins anew");
+        tokio::select! {
+            () = ctx.stop.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+        wait = (wait * 2).min(WORKER_WAIT_MAX);
+        let folder = instance.folder.clone();
+        match ctx.blocking("read the server's record", move || folder.load()).await {
+            Ok(Some(record)) => begun = record,
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(server = %instance.server, %error, "a server's record cannot be read; the one from before counts");
+            }
+        }
+        instance.look_soon();
     }
 }
 
@@ -289,7 +327,10 @@ fn first_view(record: &Record) -> View {
             revision: String::new(),
             runs: record.runs.clone(),
             woken_at: record.woken_at,
+            starts: record.starts.clone(),
             sample: None,
+            disk: None,
+            silent_since: None,
         },
         door: DoorState {
             game: GameIs::Down,

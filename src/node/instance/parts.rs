@@ -138,7 +138,7 @@ impl Worker {
             nano_cpus: Some(i64::from(spec.cpu_millis).min(machine_millis()) * 1_000_000),
             memory: i64::from(spec.memory_mib) << 20,
             pids: GAME_PIDS,
-            read_only: false,
+            read_only: spec.read_only,
             keeps_running: false,
             stdin: true,
             init: INITS.iter().any(|path| std::path::Path::new(path).exists()),

@@ -51,6 +51,7 @@ impl Worker {
     async fn revive(&mut self) -> Result<(), StepError> {
         self.record.intent = Intent::Absent;
         self.record.runs.clear();
+        self.record.starts.clear();
         self.save().await?;
         let folder = self.instance.folder.clone();
         self.ctx.blocking("forget the old server", move || folder.forget()).await

@@ -100,7 +100,7 @@ async fn accepts(address: SocketAddr) {
     }
 }
 
-async fn answers(address: SocketAddr, question: &[u8]) {
+pub(super) async fn answers(address: SocketAddr, question: &[u8]) {
     let mut wait = WAIT_MIN;
     loop {
         let asked = Instant::now();

@@ -119,6 +119,7 @@ impl Worker {
     /// It answers.
     pub(super) async fn ready(&mut self, now: crate::model::time::Millis) {
         let commands = self.waiting.take().map(|waiting| waiting.commands).unwrap_or_default();
+        self.record.start_ends(now);
         self.record.run_begins(now);
         let since = self.record.open_run().map_or(now, |run| run.from);
         self.instance.show(|view| view.alive_at = Some(now));

@@ -66,6 +66,7 @@ impl Worker {
         }
         if let Some(ended) = self.ctx.engine.inspect(&name).await?.and_then(|game| game.finished_at) {
             self.record.run_ends(ended);
+            self.record.start_ends(ended);
         }
         self.save_if_room().await?;
         Ok(())

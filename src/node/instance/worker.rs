@@ -11,6 +11,7 @@ use tokio_util::sync::DropGuard;
 
 use super::backup::{Beside, BesideEnd, beside_end};
 use super::data::Data;
+use super::health::Health;
 use super::probe::{Probe, ProbeEnd};
 use super::{Instance, Job};
 use crate::model::ids::CommandId;
@@ -50,6 +51,8 @@ pub struct Worker {
     pub(super) data: Option<Data>,
     /// A backup that is made, or one that is brought here.
     pub(super) beside: Option<Beside>,
+    /// Whether it answers while it runs.
+    pub(super) health: Health,
     /// When it was last looked whether there are old data to forget.
     pub(super) swept: Option<Millis>,
 }
@@ -91,11 +94,12 @@ impl Worker {
             game_made: None,
             data: None,
             beside: None,
+            health: Health::default(),
             swept: None,
         }
     }
 
-    pub(super) async fn run(mut self, mut queue: mpsc::Receiver<Job>) {
+    pub(super) async fn run(mut self, queue: &mut mpsc::Receiver<Job>) {
         let stop = self.ctx.stop.clone();
         if self.record.spec.is_some() && !matches!(self.record.intent, Intent::Gone) {
             self.open_door_socket();
@@ -134,10 +138,12 @@ impl Worker {
             Turn::Job(Some(Job::Look)) => {
                 self.instance.look_queued.store(false, std::sync::atomic::Ordering::SeqCst);
                 let ctx = Arc::clone(&self.ctx);
-                let _turn = ctx.turns.acquire().await;
+                let turn = ctx.turns.acquire().await;
                 if let Err(error) = self.look().await {
                     tracing::debug!(server = %self.record.server, %error, "could not look");
                 }
+                drop(turn);
+                self.check_health().await;
             }
             Turn::Probe(end) => self.probed(end).await,
             Turn::Beside(end) => self.beside_ended(end).await,

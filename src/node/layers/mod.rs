@@ -334,9 +334,8 @@ impl Layers {
     }
 
     fn count(&self, hit: bool) {
-        let (counter, name) = if hit { (&self.hits, "roost_layers_hits_total") } else { (&self.misses, "roost_layers_misses_total") };
+        let counter = if hit { &self.hits } else { &self.misses };
         counter.fetch_add(1, Ordering::Relaxed);
-        metrics::counter!(name).increment(1);
     }
 
     async fn find(&self, layer: &LayerRef, owner: Option<(u32, u32)>) -> Result<Option<Lease>, LayersError> {

@@ -52,6 +52,8 @@ enum There {
     Other,
 }
 
+/// Files in a folder that gives way that are looked at one by one.
+const LOOKS_MAX: usize = 50_000;
 /// Bytes that are read at once.
 const CHUNK: usize = 128 << 10;
 
@@ -279,23 +281,29 @@ impl Copies<'_> {
         if looker.look(path)? == There::Nothing {
             return Ok(());
         }
-        self.own(path, looker, plan, 0)?;
+        self.own(path, looker, plan)?;
         plan.steps.push(Step::Remove(path.to_owned()));
         looker.set(path, There::Nothing);
         Ok(())
     }
 
-    /// Files that are neither as they were placed nor as they will be: the latter come from a preparation that was cut off.
-    fn own(&self, path: &str, looker: &mut Looker<'_>, plan: &mut Plan, depth: usize) -> io::Result<()> {
-        match looker.look(path)? {
-            There::Folder { .. } if depth < DEPTH_MAX => {
-                for name in looker.folder.names(path)? {
-                    self.own(&format!("{path}/{name}"), looker, plan, depth + 1)?;
-                }
+    /// Files that are neither as they were placed nor as they will be: the latter come from a preparation that was cut off. Folders
+    /// too deep or too full to be looked through stand for all that is in them.
+    fn own(&self, path: &str, looker: &mut Looker<'_>, plan: &mut Plan) -> io::Result<()> {
+        let (mut waiting, mut looks) = (vec![(path.to_owned(), 0)], LOOKS_MAX);
+        while let Some((path, depth)) = waiting.pop() {
+            match looker.look(&path)? {
+                There::Folder { .. } if depth < DEPTH_MAX => match looker.folder.names(&path, looks)? {
+                    Some(names) => {
+                        looks -= names.len();
+                        waiting.extend(names.into_iter().rev().map(|name| (format!("{path}/{name}"), depth + 1)));
+                    }
+                    None => plan.replaced.push(path),
+                },
+                There::Folder { .. } => plan.replaced.push(path),
+                There::Other if !self.as_placed(&path, looker)? && !self.as_wanted(&path, looker)? => plan.replaced.push(path),
+                There::Other | There::Whiteout | There::Nothing => {}
             }
-            There::Folder { .. } => plan.replaced.push(path.to_owned()),
-            There::Other if !self.as_placed(path, looker)? && !self.as_wanted(path, looker)? => plan.replaced.push(path.to_owned()),
-            There::Other | There::Whiteout | There::Nothing => {}
         }
         Ok(())
     }

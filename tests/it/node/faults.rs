@@ -160,6 +160,37 @@ async fn a_game_or_sidecar_that_loses_its_network_gets_it_back_and_the_game_runs
     assert_eq!(started(&game), before, "the game ran on");
 }
 
+/// Sends a signal to every process of a game.
+fn signal_all(game: &str, signal: rustix::process::Signal) {
+    for id in docker(&["top", game, "-o", "pid"]).lines().skip(1) {
+        let pid = id.trim().parse().ok().and_then(rustix::process::Pid::from_raw).expect("a process");
+        rustix::process::kill_process(pid, signal).expect("it is there");
+    }
+}
+
+#[tokio::test]
+async fn a_game_that_hangs_is_told_apart_from_one_that_runs() {
+    if !docker_is_wanted("a_game_that_hangs_is_told_apart_from_one_that_runs") {
+        return;
+    }
+    let mut site = Site::new(false);
+    site.config.look_every = std::time::Duration::from_secs(1);
+    site.switch_on();
+    site.welcome().await;
+    let (spec, _) = site.prepared().await;
+    site.start(&spec.server).await;
+    let game = format!("roost-{}-game", spec.server);
+    let answers = site
+        .report("a game that answers", &spec.server, |report| matches!(report.seen, Seen::Running { .. }).then_some(report.silent_since));
+    assert_eq!(answers.await, None);
+    signal_all(&game, rustix::process::Signal::STOP);
+    site.report("a game that hangs", &spec.server, |report| report.silent_since).await;
+    signal_all(&game, rustix::process::Signal::CONT);
+    let again = |report: &roost::wire::agent::InstanceReport| report.silent_since.is_none().then_some(report.runs.clone());
+    let runs = site.report("a game that answers again", &spec.server, again).await;
+    assert!(runs.len() == 1 && runs[0].to.is_none(), "it ran all the while: {runs:?}");
+}
+
 #[tokio::test]
 async fn a_port_or_range_that_somebody_else_has_is_named() {
     if !docker_is_wanted("a_port_or_range_that_somebody_else_has_is_named") {

@@ -104,6 +104,7 @@ impl Site {
             firewall,
             docker_socket: None,
             hold_secs: 30,
+            look_every: roost::node::LOOK_EVERY,
         };
         let panel = PanelId::from_random(&random(12));
         Site {
@@ -268,6 +269,7 @@ impl Site {
             args: Vec::new(),
             env: BTreeMap::from([("MOTD".to_owned(), "hello '\"; $(x)".to_owned())]),
             data_path: "/data".to_owned(),
+            read_only: false,
             user: None,
             capabilities: Vec::new(),
             ports: vec![public(Protocol::Tcp), public(Protocol::Udp)],

@@ -10,6 +10,7 @@ use crate::http::pages::moments::Moment;
 use crate::http::pages::months::MonthPart;
 use crate::http::pages::servers::{DeleteForm, LayersPart, LogPage, ServerPage, SettingsForm};
 use crate::model::backups::{Reason, State};
+use crate::model::disk::DiskUse;
 use crate::model::games::{EnvRule, EnvVar, Game, GamePort, Plan, Protocol, Ready, Stop};
 use crate::model::idleness::{Quiet, Rules, Sample};
 use crate::model::ids::UserId;
@@ -64,6 +65,7 @@ fn game(game_id: &str, name: &str, summary: &str) -> Option<Game> {
         image: "sample".to_owned(),
         args: vec![],
         data_path: "/data".to_owned(),
+        read_only: true,
         user: None,
         capabilities: vec![],
         ports: vec![port("game", 25_565, Protocol::Tcp), port("query", 25_565, Protocol::Udp)],
@@ -257,6 +259,11 @@ impl CreatePage {
     }
 }
 
+fn used(server: &Server) -> DiskUse {
+    let mib = if server.life.phase == Phase::Stopped { 11_000 } else { 9_400 };
+    DiskUse { bytes: mib << 20, files: 1_203, whole: true, at: NOW }
+}
+
 fn measured(server: &Server) -> Vec<Sample> {
     if server.life.phase != Phase::Running {
         return vec![];
@@ -352,7 +359,7 @@ impl ServerPage {
         Some(ServerPage {
             layout: frame("/servers/x"),
             head: ServerHead::of(server, &game, "play.example.org", Some(8 * SECOND), true, false, NOW),
-            stats: ServerStats::of(server, game.plan(&server.plan)?, &measured(server), rules, NOW),
+            stats: ServerStats::of(server, game.plan(&server.plan)?, &measured(server), Some(&used(server)), rules, NOW),
             log: LogLines::whole(&lines, true),
             may_type: server.life.phase == Phase::Running,
             may_share: true,

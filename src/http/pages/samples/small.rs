@@ -61,7 +61,7 @@ fn entry(hours: i64, what: LedgerWhat, micro: i64, balance: i64) -> LedgerRow {
 fn ran(name: &str, hours: i64, minutes: i64, id: bool) -> LedgerWhat {
     let to = NOW - hours * HOUR;
     let id = id.then(|| "aaaaaaaa-mi-bbbbbb".to_owned());
-    LedgerWhat::Ran { id, name: name.to_owned(), from: Moment::clock(to - minutes * MINUTE), to: Moment::clock(to) }
+    LedgerWhat::Ran { id, name: name.to_owned(), how: "ran", from: Moment::clock(to - minutes * MINUTE), to: Moment::clock(to) }
 }
 
 impl BillingPage {
