@@ -24,10 +24,15 @@
     }
     return ms < 2 * DAY ? "1 day" : `${Math.floor(ms / DAY)} days`;
   };
+  // What lies ahead is rounded up: 6 days and 23 hours are 7 days.
+  const ahead = (ms) => {
+    const unit = ms > DAY ? DAY : ms > MINUTE ? MINUTE : SECOND;
+    return span(Math.ceil(ms / unit) * unit);
+  };
   const words = {
     relative: (at) => {
       const ms = now() - at;
-      if (ms < -SECOND) return `in ${span(-ms)}`;
+      if (ms < -SECOND) return `in ${ahead(-ms)}`;
       return ms < 5 * SECOND ? "just now" : `${span(ms)} ago`;
     },
     lasting: (at) => span(now() - at),
@@ -150,6 +155,8 @@
     };
     document.addEventListener("htmx:oobBeforeSwap", (event) => {
       const { target, fragment } = event.detail;
+      // The first of its kind: the page is made for none.
+      if (target && "until" in target.dataset) { location.reload(); return; }
       const active = document.activeElement;
       focus = target && target !== active && target.contains(active) ? place(active) : null;
       if (target && target.id === "log") {
@@ -165,11 +172,23 @@
       const said = byId("said"), head = byId("head");
       if (said && head && said.textContent !== head.dataset.say) said.textContent = head.dataset.say;
     });
+    // What a refusal says, whichever form it has.
+    const refusal = (request) => {
+      const unknown = "The line could not be sent. Reload the page and try again.";
+      const text = request?.responseText || "";
+      try {
+        return JSON.parse(text).detail || unknown;
+      } catch {
+        const page = new DOMParser().parseFromString(text, "text/html");
+        const said = page.querySelector("[role=alert]") || page.querySelector("main p");
+        return said?.textContent.trim() || unknown;
+      }
+    };
     document.addEventListener("htmx:afterRequest", (event) => {
       if (event.target.id !== "console") return;
       const line = byId("line");
       if (event.detail.successful) line.value = "";
-      line.setCustomValidity(event.detail.successful ? "" : "The line could not be sent. Try again.");
+      line.setCustomValidity(event.detail.successful ? "" : refusal(event.detail.xhr));
       line.reportValidity();
     });
     document.addEventListener("input", (event) => { if (event.target.id === "line") event.target.setCustomValidity(""); });

@@ -80,7 +80,7 @@ async fn connect(port: u16) -> TcpStream {
 #[tokio::test]
 async fn a_sidecar_that_shares_no_folder_wakes_its_server_through_the_panel() {
     on_site("a_sidecar_that_shares_no_folder_wakes_its_server_through_the_panel", |mut app| async move {
-        let (_, server) = asleep(&mut app, "ada@example.org").await;
+        let (_, server) = Box::pin(asleep(&mut app, "ada@example.org")).await;
         let target = services::free_port(&services::LISTENERS);
         let (_sidecar, port, _folder) = sidecar(&app, &server.id, target);
         let mut client = connect(port).await;
@@ -137,7 +137,7 @@ async fn a_forger_at_the_panels_webhook_wakes_nothing_and_learns_nothing() {
     on_site("a_forger_at_the_panels_webhook_wakes_nothing_and_learns_nothing", |mut app| async move {
         let (_, server) = Box::pin(asleep(&mut app, "ada@example.org")).await;
         let other = app.world.player("grace@example.org").await;
-        let other = app.world.create(&other, "Elsewhere").await;
+        let other = Box::pin(app.world.create(&other, "Elsewhere")).await;
         let now = app.world.clock.now();
         let ctx = &app.world.ctx;
         let body = |id: &ServerId| format!(r#"{{"server":"{id}","client":"192.0.2.7","port":25000,"protocol":"tcp"}}"#);

@@ -156,19 +156,17 @@ fn neighbours(address: String, stop: Arc<AtomicBool>) -> std::thread::JoinHandle
 }
 
 /// Somebody looks at the panel all the time; the longest wait is kept, in milliseconds.
-fn looks(api: Api, paths: Vec<String>, stop: Arc<AtomicBool>, longest: Arc<AtomicU64>) -> tokio::task::JoinHandle<()> {
-    tokio::spawn(async move {
-        while !stop.load(Ordering::SeqCst) {
-            for path in &paths {
-                let asked = Instant::now();
-                let answer = api.try_ask(Method::GET, path, None).await;
-                assert!(answer.is_some_and(|(status, _)| status < 500), "{path}");
-                assert!(asked.elapsed() < ANSWER, "{path} took {:?}", asked.elapsed());
-                longest.fetch_max(u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
+async fn looks(api: Api, paths: Vec<String>, stop: Arc<AtomicBool>, longest: Arc<AtomicU64>) {
+    while !stop.load(Ordering::SeqCst) {
+        for path in &paths {
+            let asked = Instant::now();
+            let answer = api.try_ask(Method::GET, path, None).await;
+            assert!(answer.is_some_and(|(status, _)| status < 500), "{path}");
+            assert!(asked.elapsed() < ANSWER, "{path} took {:?}", asked.elapsed());
+            longest.fetch_max(u64::try_from(asked.elapsed().as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
         }
-    })
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 async fn attack(api: &Api, what: &str) -> String {
@@ -237,7 +235,8 @@ async fn hostile_games_hurt_nobody_but_themselves() {
     let (stop, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
     let talk = neighbours(format!("127.0.0.1:{}", port(&seen)), stop.clone());
     let paths = ["/api/servers", "/health", "/auth/login", "/dashboard"].map(str::to_owned).to_vec();
-    let watch = looks(api.clone(), paths, stop.clone(), longest.clone());
+    let mut watch = tokio::task::JoinSet::new();
+    watch.spawn(looks(api.clone(), paths, stop.clone(), longest.clone()));
     let before: u64 = memory_of_all(program.pid());
 
     let mut ids = Vec::new();
@@ -279,7 +278,7 @@ async fn hostile_games_hurt_nobody_but_themselves() {
 
     let after: u64 = memory_of_all(program.pid());
     stop.store(true, Ordering::SeqCst);
-    watch.await.expect("every page answered");
+    watch.join_next().await.expect("it watches").expect("every page answered");
     let word = talk.join().expect("the neighbour played undisturbed");
     println!(
         "longest wait for a page {} ms, for a neighbour's word {word} ms; memory {before} KiB, then {after} KiB",

@@ -62,12 +62,11 @@ enum Books {
 
 impl Books {
     async fn open(program: &Program, database: Option<&Database>) -> Books {
-        match database {
-            Some(database) => Books::Pg(PgConnection::connect(&database.url).await.expect("the database opens")),
-            None => {
-                let url = format!("sqlite://{}", program.database().display());
-                Books::Lite(SqliteConnection::connect(&url).await.expect("the database opens"))
-            }
+        if let Some(database) = database {
+            Books::Pg(PgConnection::connect(&database.url).await.expect("the database opens"))
+        } else {
+            let url = format!("sqlite://{}", program.database().display());
+            Books::Lite(SqliteConnection::connect(&url).await.expect("the database opens"))
         }
     }
 

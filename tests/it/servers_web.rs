@@ -231,7 +231,7 @@ async fn without_credits_the_page_says_why_nothing_wakes() {
         let answer = ada.post(&format!("/servers/{id}/wake"), &[]).await;
         assert_eq!(answer.status, StatusCode::CONFLICT);
         answer.shows("No credits are left.");
-        ada.get("/billing").await.shows("Granted by an admin: taken back");
+        ada.get("/billing").await.shows("Removed by an admin: taken back");
         let answer = ada.post("/servers/create", &[("game", "demo"), ("plan", "small"), ("name", "b")]).await;
         assert_eq!(answer.status, StatusCode::CONFLICT);
         answer.shows("You have no credits left");

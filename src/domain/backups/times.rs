@@ -43,7 +43,9 @@ fn parsed(cron: &str) -> Result<croner::Cron, String> {
         return Err(format!("A pattern has at most {CRON_MAX} characters."));
     }
     let parser = CronParser::builder().seconds(Seconds::Disallowed).build();
-    parser.parse(cron).map_err(|error| format!("This is not a time pattern: {error}. Five parts, such as 0 4 * * * for every day at 4:00."))
+    let words =
+        "This is not a time pattern. Write five parts (minute, hour, day, month, weekday), such as 0 4 * * * for every day at 4:00.";
+    parser.parse(cron).map_err(|_| words.to_owned())
 }
 
 /// The next times after a moment, at most `count`.

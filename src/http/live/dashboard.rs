@@ -12,9 +12,10 @@ use crate::http::Web;
 use crate::http::pages::dashboard::{ServerCard, Summary};
 use crate::http::pages::layout::BalanceBadge;
 use crate::http::problem::Answer;
-use crate::http::routes::dashboard::{cards, per_hour, shared};
+use crate::http::routes::dashboard::{can_add, cards, per_hour, shared};
 use crate::http::who::{Caller, Known};
 use crate::model::ids::ServerId;
+use crate::model::money::Credits;
 
 /// `GET /dashboard/live`
 pub(in crate::http) async fn open(State(web): State<Web>, caller: Caller, upgrade: WebSocketUpgrade) -> Answer {
@@ -71,8 +72,8 @@ impl View for Cards {
         if servers.is_empty() {
             return Ok(Some(if moved { format!("{html}{NONE_LEFT}") } else { html }));
         }
-        html.push_str(&Summary::of(servers.iter(), balance, web.ctx.policy.demo_top_up).render().unwrap_or_default());
-        let cards = cards(&web.ctx, &servers, &nodes);
+        html.push_str(&Summary::of(servers.iter(), balance, can_add(web)).render().unwrap_or_default());
+        let cards = cards(&web.ctx, &servers, &nodes, balance <= Credits::ZERO);
         if moved {
             html.push_str(r#"<div class="cards" id="cards">"#);
         }

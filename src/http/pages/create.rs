@@ -13,6 +13,8 @@ use super::html_parts;
 use super::layers::LayersForm;
 use super::layout::{Layout, amount};
 use crate::model::games::{EnvRule, EnvVar, Game, Plan};
+use crate::model::money::MICRO;
+use crate::model::payments::price;
 use crate::model::servers::{IDLE_MINUTES_MAX, IDLE_MINUTES_MIN, NAME_MAX};
 
 /// In front of the names of the game's own variables.
@@ -120,15 +122,17 @@ pub struct PlanChoice {
     pub storage: String,
     /// Price of a running hour.
     pub per_hour: String,
-    /// Price of a month, in the panel's currency: `3.00`; none: it is not sold by the month.
+    /// Price of a month: `3.00 EUR`; none: it is not sold by the month.
     pub per_month: Option<String>,
+    /// Which of both is cheaper, in words; empty where there is no choice.
+    pub cheaper: String,
     /// Chosen.
     pub chosen: bool,
 }
 
 impl PlanChoice {
     /// From the catalogue.
-    pub fn of(plan: &Plan, chosen: bool) -> PlanChoice {
+    pub fn of(plan: &Plan, currency: &str, chosen: bool) -> PlanChoice {
         PlanChoice {
             id: plan.id.to_string(),
             name: plan.name.clone(),
@@ -137,11 +141,25 @@ impl PlanChoice {
             memory: mebibytes(plan.memory_mib),
             storage: mebibytes(plan.storage_mib),
             per_hour: amount(plan.per_hour),
-            per_month: (plan.month_cents > 0).then(|| format!("{}.{:02}", plan.month_cents / 100, plan.month_cents % 100)),
+            per_month: (plan.month_cents > 0).then(|| price(plan.month_cents.into(), currency)),
+            cheaper: if plan.month_cents > 0 { cheaper(plan) } else { String::new() },
             chosen,
         }
     }
 }
+
+/// From how many hours a month on the month is cheaper; a credit is worth a cent.
+fn cheaper(plan: &Plan) -> String {
+    let month = i64::from(plan.month_cents) * MICRO;
+    match month.checked_div(plan.per_hour.0) {
+        Some(hours) if hours < HOURS_OF_MONTH => format!("By the month is cheaper from {hours} hours awake a month."),
+        Some(_) => "By the hour is cheaper, even round the clock.".to_owned(),
+        None => String::new(),
+    }
+}
+
+/// Hours of an average month.
+const HOURS_OF_MONTH: i64 = 730;
 
 /// `1 core`, `1.5 cores`, `0.25 cores`.
 pub fn cores(millis: u32) -> String {
@@ -164,15 +182,15 @@ pub fn mebibytes(mib: u32) -> String {
 }
 
 impl CreateForm {
-    /// The form of `game` with what was typed and what is wrong with it. An empty `typed` gives the defaults.
-    pub fn of(game: &Game, typed: &ByField, errors: &ByField) -> CreateForm {
+    /// The form of `game`, with prices of months in `currency`, with what was typed and what is wrong with it. An empty `typed` gives the defaults.
+    pub fn of(game: &Game, currency: &str, typed: &ByField, errors: &ByField) -> CreateForm {
         let plan = typed.get("plan").cloned().unwrap_or_else(|| game.plans.first().map(|plan| plan.id.to_string()).unwrap_or_default());
         let idle = typed.get("idle_minutes").cloned().unwrap_or_else(|| "15".to_owned());
         CreateForm {
             game: game.id.to_string(),
             game_name: game.name.clone(),
             name: name_field(typed.get("name").cloned().unwrap_or_default(), errors),
-            plans: game.plans.iter().map(|each| PlanChoice::of(each, each.id.as_str() == plan)).collect(),
+            plans: game.plans.iter().map(|each| PlanChoice::of(each, currency, each.id.as_str() == plan)).collect(),
             plan_error: errors.get("plan").cloned(),
             env: env_fields(game, typed, errors),
             auto_sleep: typed.is_empty() || typed.contains_key("auto_sleep"),

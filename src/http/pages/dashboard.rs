@@ -7,7 +7,7 @@ use super::html_parts;
 use super::layout::{Funds, Layout, amount};
 use super::live::waited_for;
 use super::moments::{Moment, span};
-use super::phases::{Action, PhaseView, actions};
+use super::phases::{Action, PhaseView, actions, sentence};
 use crate::model::games::Game;
 use crate::model::money::Credits;
 use crate::model::servers::{Phase, Server, Wanted};
@@ -37,6 +37,10 @@ pub struct Summary {
     pub awake: usize,
     /// How many sleep.
     pub asleep: usize,
+    /// How many are being prepared or are starting.
+    pub starting: usize,
+    /// How many are stopped, stopping or not paid for.
+    pub stopped: usize,
     /// How many are in trouble.
     pub trouble: usize,
     /// How many there are.
@@ -49,14 +53,14 @@ pub struct Summary {
     pub lasts: Option<String>,
     /// Mood of the balance.
     pub funds: Funds,
-    /// People can top up by themselves here.
-    pub demo_credits: bool,
+    /// People can add credits by themselves here, by card or for a demonstration.
+    pub can_add: bool,
 }
 
 impl Summary {
     /// Counts servers and money; servers that run are those that cost.
-    pub fn of<'a>(servers: impl IntoIterator<Item = &'a Server>, balance: Credits, demo_credits: bool) -> Summary {
-        let (mut awake, mut asleep, mut trouble, mut all, mut per_hour) = (0, 0, 0, 0, Credits::ZERO);
+    pub fn of<'a>(servers: impl IntoIterator<Item = &'a Server>, balance: Credits, can_add: bool) -> Summary {
+        let (mut awake, mut asleep, mut starting, mut stopped, mut trouble, mut all, mut per_hour) = (0, 0, 0, 0, 0, 0, Credits::ZERO);
         for server in servers {
             all += 1;
             match server.life.phase {
@@ -66,26 +70,23 @@ impl Summary {
                 }
                 Phase::Sleeping => asleep += 1,
                 Phase::Failed => trouble += 1,
-                Phase::Requested
-                | Phase::Preparing
-                | Phase::Starting
-                | Phase::Stopping
-                | Phase::Stopped
-                | Phase::Expired
-                | Phase::Destroyed => {}
+                Phase::Requested | Phase::Preparing | Phase::Starting => starting += 1,
+                Phase::Stopping | Phase::Stopped | Phase::Expired | Phase::Destroyed => stopped += 1,
             }
         }
         let funds = Funds::of(balance, per_hour);
         Summary {
             awake,
             asleep,
+            starting,
+            stopped,
             trouble,
             all,
             per_hour: amount(per_hour),
             balance: amount(balance),
             lasts: lasts(balance, per_hour),
             funds,
-            demo_credits,
+            can_add,
         }
     }
 }
@@ -173,7 +174,7 @@ fn obvious(server: &Server) -> Option<Action> {
 fn message(server: &Server) -> String {
     let life = &server.life;
     match (&life.trouble, life.phase) {
-        (Some(trouble), _) => trouble.what.clone(),
+        (Some(trouble), _) => sentence(&trouble.what),
         (None, Phase::Running) if server.auto_sleep => {
             format!("Falls asleep after {} of quiet.", span(i64::from(server.idle_minutes) * MINUTE))
         }

@@ -8,7 +8,7 @@ use askama::Template;
 use super::html_parts;
 use super::layout::amount;
 use super::moments::{Moment, span};
-use super::phases::{Action, PhaseView, actions};
+use super::phases::{Action, PhaseView, actions, sentence};
 use crate::http::ansi;
 use crate::http::charts::{Chart, Quantity, say_mebibytes, say_share};
 use crate::model::disk::{DiskUse, Room, files_allowed};
@@ -116,7 +116,7 @@ impl ServerHead {
             ails: if life.phase == Phase::Running { life.message.clone() } else { String::new() },
             resting: if life.phase == Phase::Running && !life.message.is_empty() { "" } else { resting_words(life.phase) },
             trouble: life.trouble.as_ref().map(|trouble| TroubleView {
-                what: trouble.what.clone(),
+                what: sentence(&trouble.what),
                 since: Moment::relative(trouble.since, now),
                 next_try: trouble.next_try.map(|at| Moment::relative(at, now)),
             }),
@@ -200,6 +200,8 @@ pub struct ServerStats {
     pub disk: Option<DiskView>,
     /// Why or when it would sleep.
     pub sleep: SleepForecast,
+    /// It stays awake for so long after a start.
+    pub awake_minutes: i64,
     /// Price of a running hour.
     pub per_hour: String,
     /// It costs right now.
@@ -270,6 +272,7 @@ impl ServerStats {
             players: fresh.and_then(|sample| sample.players),
             disk: disk.map(|used| DiskView::of(used, plan)),
             sleep: SleepForecast::of(server, rules, now),
+            awake_minutes: rules.awake_at_least / MINUTE,
             per_hour: amount(server.per_hour),
             costs_now: running && !server.covered,
             covered: server.covered,

@@ -64,7 +64,7 @@ impl Moment {
 
     fn words(&self, date: OffsetDateTime) -> String {
         match self.form {
-            Form::Relative if self.at.0 > self.now.0 => format!("in {}", span(self.at.since(self.now))),
+            Form::Relative if self.at.0 > self.now.0 => format!("in {}", ahead(self.at.since(self.now))),
             Form::Relative if self.now.since(self.at) < 5 * SECOND => "just now".to_owned(),
             Form::Relative => format!("{} ago", span(self.now.since(self.at))),
             Form::Lasting => span(self.now.since(self.at)),
@@ -89,6 +89,16 @@ pub fn span(ms: i64) -> String {
     } else {
         format!("{} days", ms / DAY)
     }
+}
+
+/// The same of a time that lies ahead, rounded up: 6 days and 23 hours are `7 days`.
+fn ahead(ms: i64) -> String {
+    let unit = match ms {
+        DAY.. => DAY,
+        MINUTE.. => MINUTE,
+        _ => SECOND,
+    };
+    span(ms.saturating_add(unit - 1) / unit * unit)
 }
 
 /// The day of a moment as forms send it: `2026-11-20`, UTC.
@@ -144,6 +154,21 @@ impl askama::FastWritable for Moment {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_lies_ahead_is_rounded_up() {
+        for (ms, words) in [
+            (7 * DAY - 1, "7 days"),
+            (7 * DAY, "7 days"),
+            (30 * DAY - HOUR, "30 days"),
+            (HOUR - 1, "1 h"),
+            (HOUR + 1, "1 h 1 min"),
+            (MINUTE - 1, "1 min"),
+            (1, "1 s"),
+        ] {
+            assert_eq!(ahead(ms), words, "{ms}");
+        }
+    }
 
     #[test]
     fn lengths_of_time_are_said_in_at_most_two_units() {

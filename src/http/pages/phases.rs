@@ -19,6 +19,12 @@ pub struct PhaseView {
     pub passing: bool,
 }
 
+/// A text of a node or a provider as a whole sentence, so that what follows does not run into it.
+pub fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    if text.is_empty() || text.ends_with(['.', '!', '?']) { text.to_owned() } else { format!("{text}.") }
+}
+
 impl PhaseView {
     /// How a phase looks; `wanted` tells falling asleep from stopping for good.
     pub fn of(phase: Phase, wanted: Wanted) -> PhaseView {

@@ -55,6 +55,7 @@ fn what(entry: &Entry, servers: &[Server]) -> LedgerWhat {
         },
         (EntryKind::Charge, _, _) => said("A server ran"),
         (EntryKind::Signup, _, _) => said("Credits of a new account"),
+        (EntryKind::Grant, _, _) if entry.amount < Credits::ZERO => said("Removed by an admin"),
         (EntryKind::Grant, _, _) => said("Granted by an admin"),
         (EntryKind::Demonstration, _, _) => said("Added freely, for a demonstration"),
         (EntryKind::Payment, _, _) => said("Paid by card"),

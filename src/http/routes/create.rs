@@ -42,7 +42,8 @@ async fn page_of(web: &Web, layout: Layout, game: Option<&str>, typed: &ByField,
             defaults.insert("idle_minutes".to_owned(), web.ctx.policy.idle_minutes.to_string());
             defaults.insert("auto_sleep".to_owned(), "on".to_owned());
         }
-        let form = CreateForm::of(&game, if typed.is_empty() { &defaults } else { typed }, errors).standing_in(&regions, typed, errors);
+        let form = CreateForm::of(&game, &web.ctx.policy.sales.currency, if typed.is_empty() { &defaults } else { typed }, errors)
+            .standing_in(&regions, typed, errors);
         let layers = (!offered.is_empty() || ["layers", "variables"].iter().any(|field| errors.contains_key(*field)))
             .then(|| layers_form(&offered, typed, errors));
         CreateForm { layers, months: web.ctx.stripe.is_some(), ..form }

@@ -52,12 +52,19 @@ pub(in crate::http) fn link(web: &Web) -> String {
     format!("{}/invitation?key=", web.settings.backend_url)
 }
 
-#[derive(Default)]
+/// What the form asks for.
 struct Asks<'a> {
     email: &'a str,
     grants: Grants,
     errors: Fields,
     link: Option<(String, String)>,
+}
+
+impl Default for Asks<'_> {
+    /// An empty form: most people are let in to start and stop it.
+    fn default() -> Self {
+        Asks { email: "", grants: Grants::NONE.with(Grant::Power), errors: Fields::default(), link: None }
+    }
 }
 
 async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, asks: Asks<'_>) -> Result<SharingPage, Refusal> {
@@ -81,8 +88,7 @@ async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, asks: Asks<'_>) -
 
 /// `GET /servers/{id}/sharing`
 pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn, Named(id): Named<ServerId>) -> Answer {
-    let usual = Asks { grants: Grants::NONE.with(Grant::Power), ..Asks::default() };
-    Ok(whole(&web, &signed_in, &id, usual).await?.into_response())
+    Ok(whole(&web, &signed_in, &id, Asks::default()).await?.into_response())
 }
 
 /// `POST /servers/{id}/sharing`: the page with the link of the invitation, this once.

@@ -3,15 +3,19 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::broadcast::error::RecvError;
+use tokio::time::timeout;
 
 use super::{Room, lock, log};
 
 /// Longest line in bytes; a client that sends more without a break is shown out.
 const LINE_BYTES_MAX: usize = 512;
+/// A connection that is closed again within this, without a word, was a look.
+const LOOK_ONLY: Duration = Duration::from_millis(30);
 /// Longest name in characters.
 const NAME_CHARS_MAX: usize = 24;
 
@@ -28,6 +32,10 @@ pub fn who(room: &Room) -> String {
 
 /// Serves one visitor until it goes.
 pub async fn talk(room: &Arc<Room>, mut stream: TcpStream, peer: SocketAddr) {
+    // Whoever only looks whether the room is open is no visitor.
+    if let Ok(Ok(0) | Err(_)) = timeout(LOOK_ONLY, stream.peek(&mut [0])).await {
+        return;
+    }
     let mut visitor = Visitor::enter(room, peer);
     // A broken connection ends the visit like a good-bye.
     let _ = visitor.visit(&mut stream).await;

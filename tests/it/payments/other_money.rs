@@ -12,6 +12,9 @@ use super::{SIGNUP, balance, begin, hear, look, payment, selling};
 use crate::stripe_peer::{Age, Peer};
 use crate::world::World;
 
+/// What is changed, how, and what it comes to.
+type Change<'a> = (&'a str, Box<dyn Fn(&mut Value)>, i64);
+
 /// A page that asks for 25.00 EUR, changed before it is paid; told in this version's shape.
 async fn paid(world: &World, peer: &Peer, who: &Actor, change: impl Fn(&mut Value)) -> (roost::model::ids::PaymentId, Value) {
     let (id, session) = begin(world, peer, who, "25").await;
@@ -27,7 +30,6 @@ async fn what_was_paid_in_our_currency_is_what_is_credited() {
         let presented = json!({"presentment_amount": 2_750, "presentment_currency": "usd"});
         let taxed = json!({"amount_discount": 0, "amount_shipping": 0, "amount_tax": 475});
         let discounted = json!({"amount_discount": 500, "amount_shipping": 0, "amount_tax": 0});
-        type Change<'a> = (&'a str, Box<dyn Fn(&mut Value)>, i64);
         let changes: [Change<'_>; 4] = [
             (
                 "the payer's currency, before 2025-03-31",

@@ -243,17 +243,20 @@ impl CreatePage {
         .into();
         let [fresh, filled, wrong] = layers::forms();
         let with = |form: CreateForm, layers| Some(CreateForm { layers: Some(layers), ..form });
-        let plain = || CreateForm::of(chosen, &ByField::new(), &ByField::new());
-        let mut poor = CreateForm::of(chosen, &ByField::new(), &ByField::new());
+        let plain = || CreateForm::of(chosen, "eur", &ByField::new(), &ByField::new());
+        let mut poor = CreateForm::of(chosen, "eur", &ByField::new(), &ByField::new());
         poor.warning = Some("You are out of credits: the server is made, and sleeps until there are some.".to_owned());
         let page = |layout, chosen: &str, form| CreatePage { layout, games: choices(chosen), form };
         vec![
             ("choose", page(frame("/servers/create"), "", None)),
             ("form", page(frame("/servers/create"), "minecraft-java", Some(CreateForm { months: true, ..plain() }))),
-            ("refused", page(staff("/servers/create"), "minecraft-java", Some(CreateForm::of(chosen, &typed, &errors)))),
+            ("refused", page(staff("/servers/create"), "minecraft-java", Some(CreateForm::of(chosen, "eur", &typed, &errors)))),
             ("layers", page(frame("/servers/create"), "minecraft-java", with(plain(), fresh))),
             ("layers-filled", page(frame("/servers/create"), "minecraft-java", with(plain(), filled))),
-            ("layers-refused", page(frame("/servers/create"), "minecraft-java", with(CreateForm::of(chosen, &typed, &errors), wrong))),
+            (
+                "layers-refused",
+                page(frame("/servers/create"), "minecraft-java", with(CreateForm::of(chosen, "eur", &typed, &errors), wrong)),
+            ),
             ("poor", page(frame("/servers/create"), "minecraft-java", Some(poor))),
         ]
     }
