@@ -1,7 +1,6 @@
 //! `roost serve`: the panel, its workers, and a node inside it.
 
 use std::io::Write;
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
@@ -12,10 +11,11 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::node;
-use super::system::{SystemClock, raise_descriptors};
+use super::system::{Strangers, SystemClock, raise_descriptors};
 use crate::domain::{Ctx, Outside, Policy, games, nodes, users};
 use crate::engines::docker::{DockerEngine, QUEUE};
 use crate::http::link::LinkSettings;
+use crate::http::listener::{self, Bounds, Waits};
 use crate::http::{self, Machines, Telemetry, WebSettings};
 use crate::identity::Providers;
 use crate::model::idleness::Rules;
@@ -126,28 +126,23 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
         },
     );
 
-    let machines = open_door(&mut runner, &ctx, &settings, engine).await?;
+    let strangers = Strangers::now();
+    let machines = open_door(&mut runner, &ctx, &settings, engine, strangers.nodes).await?;
     let listener = tokio::net::TcpListener::bind(&settings.web.listen)
         .await
         .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
     let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
     greet(&settings, setup.as_deref());
-    let web = web_settings(&settings, machines, runner.stop_token());
+    let bounds = bounds(&settings, strangers.web);
+    let web = web_settings(&settings, machines, bounds, runner.stop_token());
     let telemetry = web.telemetry.clone();
     runner.every("telemetry", UPKEEP_EVERY, move || {
         telemetry.upkeep();
         std::future::ready(Ok(()))
     });
     let router = http::router(ctx.clone(), web).merge(object_routes);
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = runner.stop_token();
-    runner.task("http", async move {
-        let stopped = stop.clone().cancelled_owned();
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the web server ended");
-        }
-        stop.cancelled().await;
-    });
+    runner.task("http", listener::serve(listener, router, bounds, Waits::default(), stop));
     let ordered = runner.run(told_to_stop()).await;
     ctx.db.close().await;
     anyhow::ensure!(ordered, "a part of the panel ended on its own; its log says which and why");
@@ -174,6 +169,7 @@ async fn open_door(
     ctx: &Arc<Ctx>,
     settings: &Settings,
     engine: Arc<DockerEngine>,
+    strangers: usize,
 ) -> anyhow::Result<Option<Machines>> {
     let Some(listen) = settings.link.listen else { return Ok(None) };
     let authority = Authority::open(&settings.data.dir.join(trust::FOLDER), ctx.clock.now().0 / 1_000)
@@ -194,6 +190,7 @@ async fn open_door(
         authority,
         connect: Arc::new(move |node| engine.connect(node)),
         certificate_lives: CERTIFICATE_LIVES,
+        strangers,
         stop: stop.clone(),
     };
     let ctx = ctx.clone();
@@ -206,8 +203,15 @@ async fn open_door(
     Ok(Some(machines))
 }
 
-fn web_settings(settings: &Settings, machines: Option<Machines>, stop: CancellationToken) -> WebSettings {
+/// Behind a proxy of one's own every connection is the proxy's. Elsewhere nobody gets more than a quarter of all places.
+fn bounds(settings: &Settings, all: usize) -> Bounds {
+    let most = settings.web.connections_per_address as usize;
+    Bounds { all, of_address: (!settings.web.trust_forwarded_for).then(|| most.min(all / 4).max(1)) }
+}
+
+fn web_settings(settings: &Settings, machines: Option<Machines>, bounds: Bounds, stop: CancellationToken) -> WebSettings {
     WebSettings {
+        sockets_max: bounds.all / 2,
         machines,
         secure_cookies: settings.web.secure_cookies,
         allowed_hosts: settings.web.allowed_hosts.clone(),

@@ -11,6 +11,7 @@ pub mod charts;
 mod frame;
 mod guards;
 pub mod link;
+pub mod listener;
 mod live;
 mod notice;
 pub mod pages;
@@ -47,6 +48,8 @@ pub struct WebSettings {
     pub trust_forwarded_for: bool,
     /// Largest body of a request, in bytes.
     pub max_body_bytes: usize,
+    /// Most sockets of pages and programs that are open at once.
+    pub sockets_max: usize,
     /// Where this panel is reached, such as `https://roost.example.org`.
     pub backend_url: String,
     /// What machines need to join; none: the panel does not listen for any.
@@ -73,6 +76,7 @@ impl Default for WebSettings {
             allowed_hosts: Vec::new(),
             trust_forwarded_for: false,
             max_body_bytes: 64 * 1024,
+            sockets_max: 1_000,
             backend_url: String::new(),
             machines: None,
             telemetry: Telemetry::default(),
@@ -92,7 +96,7 @@ struct WebState {
 
 type Web = Arc<WebState>;
 
-/// The whole site. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: limits go by the client's address.
+/// The whole site. Serve it with [`listener::serve`]: limits go by the client's address, which that tells.
 pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
     let sessions = sessions::layer(&ctx, settings.secure_cookies);
     let web: Web = Arc::new(WebState { ctx, settings, sockets: Sockets::default(), work: TaskTracker::new() });

@@ -73,6 +73,8 @@ pub struct Web {
     pub secure_cookies: bool,
     /// `TRUST_FORWARDED_FOR`: a proxy of ours stands in front and sets `X-Forwarded-For`.
     pub trust_forwarded_for: bool,
+    /// `CONNECTIONS_PER_ADDRESS`: most open connections of one address; without effect behind a proxy of ours.
+    pub connections_per_address: u32,
     /// `MAX_BODY_BYTES`: largest request.
     pub max_body_bytes: usize,
     /// `OPEN_REGISTRATION`: strangers may make accounts.
@@ -310,6 +312,7 @@ impl Web {
             allowed_hosts: hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_lowercase).collect(),
             secure_cookies: reader.yes("SECURE_COOKIES", backend_url.starts_with("https://"))?,
             trust_forwarded_for: reader.yes("TRUST_FORWARDED_FOR", false)?,
+            connections_per_address: reader.number("CONNECTIONS_PER_ADDRESS", "256", (1, 100_000))?,
             max_body_bytes: reader.number("MAX_BODY_BYTES", "65536", (1_024, 16 << 20))? as usize,
             open_registration: reader.yes("OPEN_REGISTRATION", true)?,
             servers_max: reader.number("SERVERS_MAX", "50", (1, 10_000))?,

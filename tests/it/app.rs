@@ -2,7 +2,6 @@
 //! the test plays. [`Browser`] is somebody with cookies, [`Program`] somebody with a token.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use reqwest::cookie::{CookieStore, Jar};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, redirect};
 use roost::domain::{Actor, Policy, tokens};
+use roost::http::listener::{Bounds, Waits, serve};
 use roost::http::{WebSettings, router};
 use roost::model::accounts::{Email, Password};
 use roost::model::ids::UserId;
@@ -53,10 +53,16 @@ impl App {
 
     /// At a place that is known before, because the panel itself has to know it.
     pub fn at(world: World, settings: WebSettings, listener: TcpListener, url: String) -> App {
+        App::held(world, settings, listener, url, Bounds { all: 10_000, of_address: None }, Waits::default())
+    }
+
+    /// With bounds of its own for connections.
+    pub fn held(world: World, settings: WebSettings, listener: TcpListener, url: String, bounds: Bounds, waits: Waits) -> App {
         let stop = settings.stop.clone();
-        let router = router(world.ctx.clone(), settings).into_make_service_with_connect_info::<SocketAddr>();
+        let router = router(world.ctx.clone(), settings);
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+        // As `axum::serve` would: the test ends before the site does.
+        tasks.spawn(serve(listener, router, bounds, waits, CancellationToken::new()));
         App { world, url, stop, tasks }
     }
 
@@ -190,6 +196,11 @@ pub struct Browser {
 }
 
 impl Browser {
+    /// The same browser at another site.
+    pub fn at(&self, url: &str) -> Browser {
+        Browser { client: self.client.clone(), jar: self.jar.clone(), url: url.to_owned() }
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(format!("{}{path}", self.url)).header("accept", "text/html").send().await.expect("answered")).await
     }

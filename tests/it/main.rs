@@ -28,6 +28,7 @@ mod layers_web;
 mod leftovers;
 #[allow(dead_code)]
 mod linked;
+mod listener;
 mod machines;
 mod node;
 mod nodes_web;
