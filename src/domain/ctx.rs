@@ -257,6 +257,11 @@ impl Ctx {
         self.catalogue.read().map(|catalogue| catalogue.clone()).unwrap_or_default()
     }
 
+    /// A short word that tells this installation from others, the same for all panels of one database.
+    pub fn installation(&self) -> String {
+        super::digest(self.panel.as_str()).chars().take(8).collect()
+    }
+
     /// Tells live pages; nobody listening is fine.
     pub(super) fn tell(&self, change: Change) {
         if let Change::Server { owner, .. } = &change {

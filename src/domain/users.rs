@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::actor::SESSION;
+use super::sign_in::Whence;
 use super::{Actor, Change, Ctx, Fields, Refusal, digest, sign_in};
 use crate::model::accounts::{Email, Password};
 use crate::model::ids::UserId;
@@ -112,23 +113,21 @@ pub(super) async fn add(ctx: &Ctx, tx: &Tx, new: New<'_>) -> Result<User, Refusa
 ///
 /// # Errors
 /// [`Refusal::Invalid`] at `password`; [`Refusal::TooMany`].
-pub async fn login(ctx: &Ctx, email: &str, password: &str, from: IpAddr) -> Result<User, Refusal> {
-    let short: String = email.trim().chars().take(254).collect();
-    ctx.limits.login(from, &short)?;
-    let known = match Email::parse(email) {
-        Ok(email) => users::by_email(&ctx.db, &email).await?,
+pub async fn login(ctx: &Ctx, email: &str, password: &str, whence: &Whence) -> Result<User, Refusal> {
+    let email = Email::parse(email).map_err(|_| email.trim().chars().take(254).collect::<String>());
+    let account = email.as_ref().map_or_else(String::as_str, Email::as_str);
+    let browser = whence.known(ctx, account);
+    let tried = ctx.limits.login(ctx.clock.now(), whence.limited(browser.as_ref()), account)?;
+    let known = match &email {
+        Ok(email) => users::by_email(&ctx.db, email).await?,
         Err(_) => None,
     };
     let (user, hash) = known.unzip();
     let typed: String = password.chars().take(256).collect();
-    match user {
-        Some(user) if ctx.hasher.fits(&typed, hash).await => Ok(user),
-        Some(_) => Err(wrong_login()),
-        None => {
-            ctx.hasher.fits(&typed, None).await;
-            Err(wrong_login())
-        }
-    }
+    let fits = ctx.hasher.fits(&typed, hash).await;
+    let user = user.filter(|_| fits).ok_or_else(wrong_login)?;
+    tried.right();
+    Ok(user)
 }
 
 fn wrong_login() -> Refusal {
@@ -151,10 +150,13 @@ pub async fn of_session(ctx: &Ctx, id: &UserId, since: Millis) -> Result<Option<
 /// # Errors
 /// [`Refusal::Invalid`] at `current` or `password`; [`Refusal::TooMany`].
 pub async fn change_password(ctx: &Ctx, actor: &Actor, current: &str, password: &str, from: IpAddr) -> Result<(), Refusal> {
-    ctx.limits.login(from, &actor.user.email)?;
+    let tried = ctx.limits.confirm(ctx.clock.now(), from, actor.user.id.as_str())?;
     let hash = users::with_hash(&ctx.db, &actor.user.id).await?.map(|(_, hash)| hash);
     let mut fields = Fields::default();
-    if !ctx.hasher.fits(current, hash).await {
+    let typed: String = current.chars().take(256).collect();
+    if ctx.hasher.fits(&typed, hash).await {
+        tried.right();
+    } else {
         fields.add("current", "This is not your current password.");
     }
     let Some(password) = Password::parse(password).map_err(|why| fields.add("password", why)).ok() else {

@@ -8,6 +8,7 @@ pub mod ansi;
 mod api;
 mod assets;
 pub mod charts;
+mod cookies;
 mod frame;
 mod guards;
 pub mod link;
@@ -33,6 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::domain::Ctx;
+use cookies::{Cookie, Cookies};
 use live::Sockets;
 pub use routes::{Route, list as route_list};
 pub use telemetry::Telemetry;
@@ -90,6 +92,7 @@ struct WebState {
     ctx: Arc<Ctx>,
     settings: WebSettings,
     sockets: Sockets,
+    cookies: Cookies,
     /// Work that goes on when whoever asked for it has left.
     work: TaskTracker,
 }
@@ -98,15 +101,18 @@ type Web = Arc<WebState>;
 
 /// The whole site. Serve it with [`listener::serve`]: limits go by the client's address, which that tells.
 pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
-    let sessions = sessions::layer(&ctx, settings.secure_cookies);
-    let web: Web = Arc::new(WebState { ctx, settings, sockets: Sockets::default(), work: TaskTracker::new() });
-    // From the inside out: the checks, what a panic becomes, what a refusal looks like to this visitor, the audit, the session.
+    let cookies = Cookies::new(&ctx, settings.secure_cookies);
+    let sessions = sessions::layer(&ctx, cookies.name(Cookie::Session), settings.secure_cookies);
+    let web: Web = Arc::new(WebState { ctx, settings, cookies, sockets: Sockets::default(), work: TaskTracker::new() });
+    // From the inside out: the checks, what a panic becomes, what is kept of the session, what a refusal looks like to this visitor, the
+    // audit, the session.
     let site = routes::table()
         .router
         .fallback(problem::nothing_here)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(from_fn_with_state(web.clone(), guards::check))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(web.clone(), sessions::settle))
         .layer(from_fn_with_state(web.clone(), problem::dress))
         .layer(from_fn_with_state(web.clone(), guards::audit::keep))
         .layer(sessions)

@@ -196,7 +196,7 @@ async fn a_link_ends_with_its_hour_with_a_newer_one_and_with_every_change_to_it(
 #[tokio::test]
 async fn unknown_addresses_get_the_same_answer_and_no_letter() {
     with_mail("unknown_addresses_get_the_same_answer_and_no_letter", |app, server| async move {
-        app.player(ADA).await;
+        let known_browser = app.player(ADA).await;
         app.player("eve@example.org").await;
         mails::tick(&app.world.ctx).await.unwrap();
         server.empty();
@@ -221,6 +221,7 @@ async fn unknown_addresses_get_the_same_answer_and_no_letter() {
         assert!(apart.as_millis() < 25, "{known:?} {unknown:?}");
         assert_eq!(ask(&browser, ADA).await.status, StatusCode::TOO_MANY_REQUESTS, "one address");
         assert_eq!(ask(&browser, "eve@example.org").await.status, StatusCode::OK, "and no other");
+        assert_eq!(ask(&known_browser, ADA).await.status, StatusCode::OK, "what strangers ask for keeps its owner from nothing");
         wait_posted(&app, 1).await;
         mails::tick(&app.world.ctx).await.unwrap();
         assert!(server.letters().iter().all(|letter| letter.contains("To: ada@example.org")), "nobody else gets one");

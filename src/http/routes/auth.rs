@@ -1,7 +1,5 @@
 //! The front page, making an account, logging in and out. Forms and JSON by content type; JSON gets a token instead of a session.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,7 +7,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tower_sessions::Session;
 
 use super::providers::buttons;
-use crate::domain::sign_in::{self, Entry};
+use crate::domain::sign_in::{self, Entry, Whence};
 use crate::domain::{Actor, Fields, Refusal, second_factor, sessions as ends, tokens, users};
 use crate::http::api::shapes::{Login, UserShape};
 use crate::http::guards::audit::LetIn;
@@ -18,7 +16,7 @@ use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
 use crate::http::pages::layout::{Layout, amount};
 use crate::http::problem::{Answer, Problem, shown};
 use crate::http::typed::{Asked, Typed};
-use crate::http::who::{From, SignedIn, Visitor, local};
+use crate::http::who::{Comes, From, SignedIn, Visitor, local};
 use crate::http::{Web, sessions, steps};
 use crate::model::money::Credits;
 use crate::model::users::User;
@@ -76,11 +74,11 @@ pub(super) async fn enter(web: &Web, session: &Session, entry: Entry, next: Opti
 }
 
 /// The second step of a program, which sends its code along.
-async fn second(web: &Web, entry: Entry, code: Option<&str>, from: IpAddr) -> Result<User, Problem> {
+async fn second(web: &Web, entry: Entry, code: Option<&str>, whence: &Whence) -> Result<User, Problem> {
     let user = match (entry, code) {
         (Entry::In(user), _) => return Ok(user),
         (Entry::Second(user), Some(code)) => {
-            second_factor::take_code(&web.ctx, &user, code, from).await?;
+            second_factor::take_code(&web.ctx, &user, code, whence).await?;
             user
         }
         (Entry::Second(_), None) => {
@@ -108,13 +106,19 @@ async fn answer_with_token(web: &Web, user: User, status: StatusCode) -> Answer 
     post, path = "/auth/login", tag = "accounts", request_body = crate::http::api::shapes::Proofs,
     responses((status = 200, body = Login), (status = 403), (status = 422), (status = 429)), security(())
 )]
-pub(in crate::http) async fn login(State(web): State<Web>, visitor: Visitor, session: Session, From(from): From, typed: Typed) -> Answer {
+pub(in crate::http) async fn login(
+    State(web): State<Web>,
+    visitor: Visitor,
+    session: Session,
+    Comes(whence): Comes,
+    typed: Typed,
+) -> Answer {
     let mut fields = Fields::default();
     typed.only(&["email", "password", "code", "next"], &mut fields);
     fields.check()?;
-    match sign_in::by_password(&web.ctx, typed.text("email"), typed.text("password"), from).await {
+    match sign_in::by_password(&web.ctx, typed.text("email"), typed.text("password"), &whence).await {
         Ok(entry) if typed.json => {
-            let user = second(&web, entry, typed.maybe("code"), from).await?;
+            let user = second(&web, entry, typed.maybe("code"), &whence).await?;
             answer_with_token(&web, user, StatusCode::OK).await
         }
         Ok(entry) => enter(&web, &session, entry, typed.maybe("next").and_then(local)).await,
