@@ -3,6 +3,7 @@
 mod backup;
 mod bundle;
 mod doctor;
+mod log;
 mod node;
 mod restore;
 mod serve;
@@ -48,7 +49,7 @@ pub fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return complain(&error.into()),
     };
-    system::log(&settings.log);
+    log::open(&settings.log);
     let done = match arguments.command {
         Command::Serve => serve::run(settings),
         Command::Node(arguments) => node::run(settings, arguments),

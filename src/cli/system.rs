@@ -1,15 +1,11 @@
-//! The system's clock and the log, which tests replace, and the limit of open files.
+//! The system's clock, which tests replace, and the limit of open files: how many there are, and how many of them strangers get.
 
 use std::time::UNIX_EPOCH;
 
 use rustix::process::{Resource, Rlimit};
-use tracing_subscriber::EnvFilter;
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::util::SubscriberInitExt;
 
 use crate::http::link;
 use crate::model::time::{Clock, Millis};
-use crate::settings;
 
 /// The system's clock.
 pub struct SystemClock;
@@ -30,7 +26,7 @@ pub fn raise_descriptors() {
     let most = rustix::process::getrlimit(Resource::Nofile);
     let raised = Rlimit { current: most.maximum, maximum: most.maximum };
     if let Err(error) = rustix::process::setrlimit(Resource::Nofile, raised) {
-        tracing::warn!(%error, "the limit of open files cannot be raised");
+        tracing::warn!(error = &error as &dyn std::error::Error, "the limit of open files cannot be raised");
     }
     // None: there is no limit.
     let now = rustix::process::getrlimit(Resource::Nofile).current;
@@ -72,18 +68,6 @@ impl Strangers {
     /// With the limit that holds now.
     pub fn now() -> Strangers {
         Strangers::within(rustix::process::getrlimit(Resource::Nofile).current)
-    }
-}
-
-/// Opens the log on standard error: JSON lines, or text for people.
-pub fn log(settings: &settings::Log) {
-    let filter = EnvFilter::try_new(&settings.level).unwrap_or_else(|_| EnvFilter::new("info"));
-    let registry = tracing_subscriber::registry().with(filter);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
-    if settings.json {
-        registry.with(layer.json().flatten_event(true)).init();
-    } else {
-        registry.with(layer.compact()).init();
     }
 }
 

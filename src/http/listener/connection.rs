@@ -87,7 +87,7 @@ pub(super) async fn run(shared: Arc<Shared>, router: Router, stream: TcpStream, 
         tokio::select! {
             ended = served.as_mut() => {
                 if let Err(error) = ended {
-                    tracing::debug!(%from, %error, "a connection ended");
+                    tracing::debug!(%from, error = &*error, "a connection ended");
                 }
                 return;
             }
