@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::actor::SESSION;
 use super::sign_in::Whence;
-use super::{Actor, Change, Ctx, Fields, Refusal, digest, sign_in};
+use super::{Actor, Change, Ctx, Fields, Refusal, digest, limits, sign_in};
 use crate::model::accounts::{Email, Password};
 use crate::model::ids::UserId;
 use crate::model::ledger::{Entry, EntryKind};
@@ -31,6 +31,36 @@ pub async fn setup_secret(ctx: &Ctx) -> Result<Option<String>, Refusal> {
 pub async fn setup_works(ctx: &Ctx, secret: &str) -> Result<bool, Refusal> {
     Ok(panel::get(&ctx.db, SETUP).await?.is_some_and(|kept| kept == digest(secret)))
 }
+
+/// Does the answer to a registration go out as a letter? Then it is the same whether there was an account with the address or not.
+pub fn answers_by_letter(ctx: &Ctx, setup: Option<&str>) -> bool {
+    ctx.mail.is_some() && setup.is_none()
+}
+
+/// Makes an account whose owner learns by letter that it is there; the owner of an account with that address learns that somebody tried.
+/// Whoever asks learns neither.
+///
+/// # Errors
+/// As [`register`], without a word on whether the address is known.
+pub async fn register_by_letter(ctx: &Ctx, email: &str, password: &str, from: IpAddr) -> Result<Email, Refusal> {
+    match register(ctx, email, password, None, from).await {
+        Ok(user) => Email::parse(&user.email).map_err(|_| StoreError::Unreadable("users.email").into()),
+        Err(Refusal::Invalid(fields)) if fields.at("email") == Some(TAKEN) => {
+            let email = Email::parse(email).map_err(|_| Refusal::Invalid(fields))?;
+            // A letter too many is left out, and nobody told: whether one went would say that there is an account.
+            if ctx.limits.letter(limits::From { address: from, known: None }, email.as_str()).is_ok()
+                && let Some((user, _)) = users::by_email(&ctx.db, &email).await?
+            {
+                sign_in::post_letter(ctx, &ctx.db, &user, &sign_in::Told::Registered).await?;
+            }
+            Ok(email)
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// What is said at an address that has an account.
+const TAKEN: &str = "There is an account with this address. Log in instead.";
 
 /// Makes an account. With the secret of the setup link it is the first admin's, and the link has done its work.
 ///
@@ -86,16 +116,17 @@ pub(super) async fn add(ctx: &Ctx, tx: &Tx, new: New<'_>) -> Result<User, Refusa
         email_verified_at: new.verified_at,
         suspended: None,
     };
+    // An account from before both forms of a domain were one is found by either.
+    if users::by_email(tx, new.email).await?.is_some() {
+        return Err(taken());
+    }
     match users::insert(tx, &user, new.password_hash).await {
-        Err(StoreError::Exists(_)) => {
-            let mut fields = Fields::default();
-            fields.add("email", "There is an account with this address. Log in instead.");
-            return Err(Refusal::Invalid(fields));
-        }
+        Err(StoreError::Exists(_)) => return Err(taken()),
         other => other?,
     }
     let gift = Entry {
-        key: format!("signup:{}", user.id),
+        // Once for each mailbox, however its address is written.
+        key: format!("signup:{}", digest(&new.email.mailbox())),
         at: now,
         amount: ctx.policy.signup_credits,
         kind: EntryKind::Signup,
@@ -103,10 +134,20 @@ pub(super) async fn add(ctx: &Ctx, tx: &Tx, new: New<'_>) -> Result<User, Refusa
         span: None,
         note: String::new(),
     };
-    if gift.amount > Credits::ZERO {
-        ledger::post(tx, &user.id, &gift).await?;
+    if gift.amount <= Credits::ZERO || ledger::posted(tx, &gift.key).await?.is_some() {
+        return Ok(user);
+    }
+    match ledger::post(tx, &user.id, &gift).await {
+        Err(StoreError::Exists(_)) => return Err(Refusal::Conflict("This was asked for twice at once. Try again.".to_owned())),
+        other => other?,
     }
     Ok(User { balance: gift.amount, ..user })
+}
+
+fn taken() -> Refusal {
+    let mut fields = Fields::default();
+    fields.add("email", TAKEN);
+    Refusal::Invalid(fields)
 }
 
 /// Signs in. Unknown accounts and wrong passwords get the same answer after the same time.
@@ -173,10 +214,16 @@ pub async fn change_password(ctx: &Ctx, actor: &Actor, current: &str, password: 
     Ok(())
 }
 
-/// Ends every session of the account.
-pub async fn log_out_everywhere(ctx: &Ctx, actor: &Actor) -> Result<(), Refusal> {
+/// Ends every session of the account, and where that is wished every token.
+pub async fn log_out_everywhere(ctx: &Ctx, actor: &Actor, tokens_too: bool) -> Result<(), Refusal> {
+    let tx = ctx.db.begin().await?;
     // Sessions carry the millisecond of their login: one that begins in this very one must not survive.
-    users::end_sessions(&ctx.db, &actor.user.id, ctx.clock.now() + 1).await?;
+    users::end_sessions(&tx, &actor.user.id, ctx.clock.now() + 1).await?;
+    if tokens_too {
+        tokens::revoke_all(&tx, &actor.user.id).await?;
+    }
+    tx.commit().await?;
+    actor.trail.note(if tokens_too { "tokens too" } else { "tokens stay" });
     ctx.tell(Change::Rights(actor.user.id.clone()));
     Ok(())
 }

@@ -75,7 +75,8 @@ said! {
     InvitationTakenBack: "invitation-back" => "The invitation is taken back. Its link works no more.";
     InvitationTaken: "invitation-taken" => "This server is shared with you now. It stands on your list of servers.";
     LoggedOut: "out" => "You are logged out.";
-    LoggedOutEverywhere: "out-everywhere" => "You are logged out on every device.";
+    LoggedOutEverywhere: "out-everywhere" => "You are logged out on every device. API tokens go on working.";
+    LoggedOutWithTokens: "out-tokens" => "You are logged out on every device, and every API token is revoked.";
     TemplateSaved: "template" => "Saved.";
     TemplateDeleted: "template-deleted" => "The template is deleted.";
     TemplateImported: "imported" => "Imported, with all its versions.";

@@ -77,7 +77,13 @@ impl App {
     /// Somebody with a fresh account, signed in.
     pub async fn player(&self, email: &str) -> Browser {
         let browser = self.browser();
-        let answer = browser.post("/auth/register", &[("email", email), ("password", PASSWORD)]).await;
+        let fields = [("email", email), ("password", PASSWORD)];
+        let mut answer = browser.post("/auth/register", &fields).await;
+        if self.world.ctx.mail.is_some() {
+            // The answer goes by letter, and the account is there.
+            answer.shows("Look at your letters");
+            answer = browser.post("/auth/login", &fields).await;
+        }
         assert_eq!((answer.status, answer.location()), (StatusCode::SEE_OTHER, "/dashboard"), "{}", answer.text);
         browser
     }
@@ -113,6 +119,11 @@ impl App {
     /// Whoever this is, by a token.
     pub async fn program(&self, actor: &Actor) -> Program {
         let (_, secret) = tokens::create(&self.world.ctx, actor, "a test", 1, Scopes::all()).await.expect("a token");
+        self.program_with(secret)
+    }
+
+    /// Whoever shows this token.
+    pub fn program_with(&self, secret: String) -> Program {
         crate::services::ring();
         Program { client: reqwest::Client::new(), url: self.url.clone(), secret }
     }
@@ -288,6 +299,11 @@ impl Socket {
             Err(SocketError::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{path}: {error}"),
         }
+    }
+
+    /// Says something; false when the socket has ended.
+    pub async fn try_say(&mut self, text: &str) -> bool {
+        self.0.send(Message::text(text.to_owned())).await.is_ok()
     }
 
     pub async fn say(&mut self, text: &str) {

@@ -13,11 +13,13 @@ use crate::http::api::shapes::{Login, UserShape};
 use crate::http::guards::audit::LetIn;
 use crate::http::notice::{Said, go};
 use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
+use crate::http::pages::gate::{GatePage, Sky, Way};
 use crate::http::pages::layout::{Layout, amount};
 use crate::http::problem::{Answer, Problem, shown};
 use crate::http::typed::{Asked, Typed};
 use crate::http::who::{Comes, From, SignedIn, Visitor, local};
 use crate::http::{Web, sessions, steps};
+use crate::model::accounts::Email;
 use crate::model::money::Credits;
 use crate::model::users::User;
 
@@ -174,10 +176,31 @@ fn register_form(web: &Web, layout: Layout, typed: &Typed, fields: &Fields) -> R
     }
 }
 
+/// How a registration is answered.
+enum Registered {
+    /// At once, with the account.
+    Here(User),
+    /// By a letter to this address.
+    ByLetter(Email),
+}
+
+fn by_letter(layout: Layout, email: &Email) -> GatePage {
+    let mut page = GatePage::of(layout, Sky::Dusk, "Look at your letters");
+    page.says = vec![
+        format!("A letter to {email} is on its way."),
+        "If the address is new here, your account is ready: log in with the password that you have just chosen.".to_owned(),
+    ];
+    page.ways = vec![Way::link("/auth/login", "To the login")];
+    page
+}
+
 /// `POST /auth/register`
 #[utoipa::path(
     post, path = "/auth/register", tag = "accounts", request_body = crate::http::api::shapes::Credentials,
-    responses((status = 201, body = Login), (status = 422), (status = 429)), security(())
+    responses(
+        (status = 201, body = Login), (status = 202, description = "The answer goes by letter: log in once it has come."),
+        (status = 403), (status = 409), (status = 422), (status = 429)
+    ), security(())
 )]
 pub(in crate::http) async fn register(
     State(web): State<Web>,
@@ -189,9 +212,17 @@ pub(in crate::http) async fn register(
     let mut fields = Fields::default();
     typed.only(&["email", "password", "setup"], &mut fields);
     fields.check()?;
-    match users::register(&web.ctx, typed.text("email"), typed.text("password"), typed.maybe("setup"), from).await {
-        Ok(user) if typed.json => answer_with_token(&web, user, StatusCode::CREATED).await,
-        Ok(user) => {
+    let (email, password, setup) = (typed.text("email"), typed.text("password"), typed.maybe("setup"));
+    let made = if users::answers_by_letter(&web.ctx, setup) {
+        users::register_by_letter(&web.ctx, email, password, from).await.map(Registered::ByLetter)
+    } else {
+        users::register(&web.ctx, email, password, setup, from).await.map(Registered::Here)
+    };
+    match made {
+        Ok(Registered::ByLetter(_)) if typed.json => Ok(StatusCode::ACCEPTED.into_response()),
+        Ok(Registered::ByLetter(email)) => Ok(by_letter(visitor.layout(&web), &email).into_response()),
+        Ok(Registered::Here(user)) if typed.json => answer_with_token(&web, user, StatusCode::CREATED).await,
+        Ok(Registered::Here(user)) => {
             sessions::begin(&web.ctx, &session, &user).await?;
             Ok(Redirect::to("/dashboard").into_response())
         }
