@@ -1,12 +1,14 @@
 //! `roost serve`: the panel, its workers, and a node inside it.
 
-use std::io::Write;
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
@@ -128,7 +130,7 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
 
     let strangers = Strangers::now();
     let machines = open_door(&mut runner, &ctx, &settings, engine, strangers.nodes).await?;
-    let listener = tokio::net::TcpListener::bind(&settings.web.listen)
+    let listener = listen(settings.web.listen)
         .await
         .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
     let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
@@ -147,6 +149,16 @@ async fn serve(settings: Settings) -> anyhow::Result<()> {
     ctx.db.close().await;
     anyhow::ensure!(ordered, "a part of the panel ended on its own; its log says which and why");
     Ok(())
+}
+
+/// Listens at an address; where that is every address of IPv6 and this machine has none, at every one of IPv4.
+async fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(at).await {
+        Err(error) if at.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, at.port())).await
+        }
+        bound => bound,
+    }
 }
 
 /// The object store, and the routes at which a folder answers; a bucket answers for itself.
@@ -180,7 +192,7 @@ async fn open_door(
             "the authority for nodes is another one than before: machines that joined do not trust it. Restore the folder ca from a backup, or let them join again"
         );
     }
-    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
+    let listener = self::listen(listen).await.with_context(|| {
         format!("{listen} cannot be listened on for nodes; is another program there? NODE_LISTEN names another place, or is off")
     })?;
     let port = listener.local_addr().context("the listener for nodes has no address")?.port();
@@ -214,7 +226,9 @@ fn web_settings(settings: &Settings, machines: Option<Machines>, bounds: Bounds,
         sockets_max: bounds.all / 2,
         machines,
         secure_cookies: settings.web.secure_cookies,
-        allowed_hosts: settings.web.allowed_hosts.clone(),
+        allowed_hosts: settings.web.hosts.names.clone(),
+        any_address: settings.web.hosts.addresses,
+        requests_per_minute: settings.web.requests_per_minute,
         trust_forwarded_for: settings.web.trust_forwarded_for,
         max_body_bytes: settings.web.max_body_bytes,
         backend_url: settings.web.backend_url.clone(),

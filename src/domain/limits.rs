@@ -8,7 +8,7 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use governor::clock::{Clock, DefaultClock};
-use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use super::Refusal;
 use super::tries::{Guess, Tries};
@@ -36,6 +36,12 @@ const REGISTRATIONS: u32 = 10;
 const JOINS: u32 = 30;
 /// Invitations that one account may write in an hour.
 const INVITATIONS: u32 = 30;
+/// Lines of the audit that strangers at one address may cause in an hour.
+const LINES_OF_ADDRESS: u32 = 30;
+/// Lines of the audit that all strangers together may.
+const LINES_OF_STRANGERS: u32 = 600;
+/// Lines of the audit for what one account was refused in an hour.
+const REFUSALS_OF_ACCOUNT: u32 = 60;
 /// Console lines of one account in a minute.
 const CONSOLE_LINES: u32 = 120;
 /// Pages of Stripe that one account may have opened in a minute.
@@ -57,6 +63,9 @@ pub struct Limits {
     letter_from: DefaultKeyedRateLimiter<String>,
     register: DefaultKeyedRateLimiter<String>,
     join: DefaultKeyedRateLimiter<String>,
+    line_address: DefaultKeyedRateLimiter<String>,
+    line_strangers: DefaultDirectRateLimiter,
+    line_account: DefaultKeyedRateLimiter<String>,
     console: DefaultKeyedRateLimiter<String>,
     invite: DefaultKeyedRateLimiter<String>,
     checkout: DefaultKeyedRateLimiter<String>,
@@ -90,6 +99,9 @@ impl Default for Limits {
             letter_from: per_hour(LETTERS_FROM_ADDRESS),
             register: per_hour(REGISTRATIONS),
             join: per_minute(JOINS),
+            line_address: per_hour(LINES_OF_ADDRESS),
+            line_strangers: RateLimiter::direct(Quota::per_hour(NonZeroU32::new(LINES_OF_STRANGERS).unwrap_or(NonZeroU32::MIN))),
+            line_account: per_hour(REFUSALS_OF_ACCOUNT),
             console: per_minute(CONSOLE_LINES),
             invite: per_hour(INVITATIONS),
             checkout: per_minute(CHECKOUTS),
@@ -215,6 +227,17 @@ impl Limits {
     /// One more page of Stripe's for this account.
     pub fn checkout(&self, account: &str) -> Result<(), Refusal> {
         self.check(&self.checkout, &account.to_owned())
+    }
+
+    /// One more line of the audit for what a stranger here was refused.
+    pub fn line_of_stranger(&self, address: IpAddr) -> Result<(), Refusal> {
+        self.check(&self.line_address, &network(address).to_string())?;
+        self.line_strangers.check().map_err(|_| Refusal::TooMany { wait_secs: 1 })
+    }
+
+    /// One more line of the audit for what this account was refused.
+    pub fn line_of_account(&self, account: &str) -> Result<(), Refusal> {
+        self.check(&self.line_account, &account.to_owned())
     }
 
     /// One more console line of this account.

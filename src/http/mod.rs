@@ -27,7 +27,7 @@ mod who;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
@@ -35,6 +35,7 @@ use tower_http::compression::CompressionLayer;
 
 use crate::domain::Ctx;
 use cookies::{Cookie, Cookies};
+use guards::rate::Rate;
 use live::Sockets;
 pub use routes::{Route, list as route_list};
 pub use telemetry::Telemetry;
@@ -46,6 +47,10 @@ pub struct WebSettings {
     pub secure_cookies: bool,
     /// Host names that are answered; empty: any.
     pub allowed_hosts: Vec<String>,
+    /// Beside them, addresses of the network and `localhost` are answered.
+    pub any_address: bool,
+    /// Most requests of one token or session in a minute; 0: no limit.
+    pub requests_per_minute: u32,
     /// Believe the last entry of `X-Forwarded-For`: only behind a proxy of one's own.
     pub trust_forwarded_for: bool,
     /// Largest body of a request, in bytes.
@@ -76,6 +81,8 @@ impl Default for WebSettings {
         WebSettings {
             secure_cookies: false,
             allowed_hosts: Vec::new(),
+            any_address: false,
+            requests_per_minute: 0,
             trust_forwarded_for: false,
             max_body_bytes: 64 * 1024,
             sockets_max: 1_000,
@@ -93,6 +100,7 @@ struct WebState {
     settings: WebSettings,
     sockets: Sockets,
     cookies: Cookies,
+    rate: Rate,
     /// Work that goes on when whoever asked for it has left.
     work: TaskTracker,
 }
@@ -103,7 +111,8 @@ type Web = Arc<WebState>;
 pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
     let cookies = Cookies::new(&ctx, settings.secure_cookies);
     let sessions = sessions::layer(&ctx, cookies.name(Cookie::Session), settings.secure_cookies);
-    let web: Web = Arc::new(WebState { ctx, settings, cookies, sockets: Sockets::default(), work: TaskTracker::new() });
+    let rate = Rate::new(settings.requests_per_minute);
+    let web: Web = Arc::new(WebState { ctx, settings, rate, cookies, sockets: Sockets::default(), work: TaskTracker::new() });
     // From the inside out: the checks, what a panic becomes, what is kept of the session, what a refusal looks like to this visitor, the
     // audit, the session.
     let site = routes::table()
@@ -120,7 +129,7 @@ pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
     // Files, the pulse and signed requests need neither a session nor a host name.
     let plain = routes::plain().router.with_state(web.clone());
     site.merge(plain)
-        .layer(from_fn(guards::headers))
+        .layer(from_fn_with_state(web.clone(), guards::headers))
         .layer(CompressionLayer::new().gzip(true))
         .layer(from_fn_with_state(web, telemetry::observe))
 }

@@ -17,6 +17,7 @@ use tower_sessions::session::Id;
 use super::cookies::Cookie;
 use super::pages::layout::{Layout, Notice};
 use super::problem::Problem;
+use super::telemetry::Met;
 use super::{Web, frame, notice, sessions};
 use crate::domain::audit::Trail;
 use crate::domain::sign_in::Whence;
@@ -76,6 +77,9 @@ async fn of_parts(parts: &Parts, web: &Web) -> Result<Option<Known>, Problem> {
 
 /// Whoever acts is known to the audit, and notes there.
 fn noted(parts: &Parts, known: Known) -> Known {
+    if let Some(met) = parts.extensions.get::<Met>() {
+        met.somebody();
+    }
     match parts.extensions.get::<Trail>() {
         Some(trail) => Known { actor: known.actor.noting(trail), ..known },
         None => known,
@@ -99,6 +103,14 @@ fn shown(headers: &HeaderMap) -> Shows<'_> {
 /// other `Authorization`, such as one meant for a proxy, says nothing.
 pub(super) fn shows_token(headers: &HeaderMap) -> bool {
     matches!(shown(headers), Shows::Token(_))
+}
+
+/// The secret of the token that a request shows.
+pub(super) fn token_of(headers: &HeaderMap) -> Option<&str> {
+    match shown(headers) {
+        Shows::Token(secret) => Some(secret),
+        Shows::Nothing | Shows::SomethingElse => None,
+    }
 }
 
 /// Somebody signed in, asking for a page.

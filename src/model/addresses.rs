@@ -16,9 +16,19 @@ pub fn network(address: IpAddr) -> IpAddr {
     }
 }
 
+/// A host as it stands before a colon and a port: an IPv6 address gets its brackets.
+pub fn before_a_port(host: &str) -> String {
+    if host.parse::<Ipv6Addr>().is_ok() { format!("[{host}]") } else { host.to_owned() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_ipv6_address_gets_its_brackets_before_a_port() {
+        assert_eq!(["::1", "[::1]", "192.0.2.1", "a.example"].map(before_a_port), ["[::1]", "[::1]", "192.0.2.1", "a.example"]);
+    }
 
     #[test]
     fn ipv6_counts_by_its_household_and_ipv4_by_itself() {

@@ -280,6 +280,7 @@ async fn whoever_guesses_waits_longer_and_longer_and_nobody_else_does() {
         );
         let grown: Vec<i64> = waits.into_iter().filter(|wait| *wait > 0).collect();
         assert!(grown.len() >= 3 && grown.windows(2).all(|pair| pair[0] < pair[1]), "{grown:?}");
+        try_from(&app, STRANGER, "ada@example.org", "wrong password").await;
         assert_eq!(try_from(&app, STRANGER, "ada@example.org", PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS, "also with luck");
         assert_eq!(try_from(&app, STRANGER, "bea@example.org", PASSWORD).await.status, StatusCode::OK, "another account is not touched");
         // From elsewhere, whatever anybody tries: many strangers at many places among them.

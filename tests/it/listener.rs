@@ -61,6 +61,7 @@ impl Panel {
             .env("NODE_LISTEN", nodes.to_string())
             .env("DATA_DIR", folder.path().join("data"))
             .env("EMBEDDED_NODE", "false")
+            .env("LOG_FORMAT", "json")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("cloned"))
             .stderr(log)
@@ -148,6 +149,9 @@ async fn a_crowd_at_one_address_shuts_the_panel_for_nobody_else() {
         |line: &&str| line.starts_with("roost_connections_refused_total{") && line.contains("\"web\"") && line.contains("\"address\"");
     let refused = metrics.lines().find(refused).and_then(|line| line.rsplit(' ').next()?.parse::<usize>().ok()).expect("counted");
     assert!(refused > CROWD / 2, "{refused} of {CROWD} were turned away");
+    let answered: Vec<String> = panel.log().lines().filter(|line| line.contains("answered")).map(str::to_owned).collect();
+    assert!(answered.iter().all(|line| !line.contains("/health") && !line.contains("/ready")), "{answered:?}");
+    assert!(answered.iter().any(|line| line.contains("/metrics")), "somebody known has a line: {answered:?}");
     let said = panel.log().lines().filter(|line| line.contains("turned away") && line.contains("\"web\"")).count();
     assert_eq!(said, 1, "one line a minute");
 }
@@ -231,6 +235,23 @@ async fn heads_and_bodies_that_never_end_are_ended_and_sockets_of_pages_stay() {
     let more = tokio::time::timeout(Duration::from_secs(2), socket.next()).await;
     assert!(!matches!(more, Ok(None)), "the socket of a page outlives every wait");
     assert_eq!(ada.get("/dashboard").await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_listener_for_every_address_knows_people_by_the_same_address_in_both_families() {
+    let folder = crate::world::folder();
+    let url = format!("sqlite://{}/roost.db", folder.path().display());
+    let world = World::open(&url, Arc::new(TestClock::default()), Policy::default()).await;
+    let Ok(listener) = TcpListener::bind("[::]:0").await else { return };
+    let port = listener.local_addr().expect("an address").port();
+    let bounds = Bounds { all: 100, of_address: Some(1) };
+    let app = App::held(world, WebSettings::default(), listener, format!("http://127.0.0.1:{port}"), bounds, Waits::default());
+    let answer = client(HERE).get(format!("http://127.0.0.1:{port}/health")).send().await.expect("IPv4 is answered");
+    assert_eq!(answer.status(), StatusCode::OK);
+    let six =
+        reqwest::Client::new().get(format!("http://[::1]:{port}/health")).send().await.expect("IPv6 is answered, and is somebody else");
+    assert_eq!(six.status(), StatusCode::OK);
+    drop(app);
 }
 
 #[tokio::test]

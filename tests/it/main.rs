@@ -54,6 +54,7 @@ mod sharing;
 mod sign_in;
 mod sign_in_web;
 mod story;
+mod strangers;
 #[allow(dead_code)]
 mod stripe_peer;
 mod subscriptions;

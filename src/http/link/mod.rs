@@ -114,7 +114,10 @@ pub async fn serve(ctx: Arc<Ctx>, listener: TcpListener, settings: LinkSettings)
             () = stop.cancelled() => return Ok(()),
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => drop(connections.spawn(connection(door.clone(), router.clone(), stream, from))),
+                Ok((stream, from)) => {
+                    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    connections.spawn(connection(door.clone(), router.clone(), stream, from));
+                }
                 Err(error) => {
                     door.refusals.add("accept", &error.to_string());
                     tokio::time::sleep(REFUSED_WAIT).await;

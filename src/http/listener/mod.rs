@@ -118,10 +118,13 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, waits:
             () = stop.cancelled() => break,
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => match shared.places.enter(from.ip()) {
+                Ok((stream, from)) => {
+                    let from = plain(from);
+                    match shared.places.enter(from.ip()) {
                     Ok(place) => drop(connections.spawn(connection::run(shared.clone(), router.clone(), stream, from, place))),
                     Err(full) => shared.refusals.add(full.word(), &from.ip().to_string()),
-                },
+                    }
+                }
                 Err(error) => {
                     shared.refusals.add("accept", &error.to_string());
                     tokio::time::sleep(REFUSED_WAIT).await;
@@ -131,6 +134,11 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, waits:
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
+}
+
+/// A listener for IPv6 tells of IPv4 in words of IPv6.
+fn plain(from: SocketAddr) -> SocketAddr {
+    SocketAddr::new(from.ip().to_canonical(), from.port())
 }
 
 /// The address that a connection comes from, where handlers look for it.

@@ -127,7 +127,9 @@ pub(super) trait View: Send + 'static {
     fn own(&mut self, web: &Web, known: &Known) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// A text from the other side; what to answer.
-    fn hear(&mut self, web: &Web, known: &Known, text: &str) -> impl Future<Output = Option<String>> + Send;
+    fn hear(&mut self, _web: &Web, _known: &Known, _text: &str) -> impl Future<Output = Result<Option<String>, Over>> + Send {
+        std::future::ready(Ok(None))
+    }
 }
 
 /// Opens a socket for a view, if the account has a place left.
@@ -202,7 +204,7 @@ async fn run<V: View>(
                 heard = Instant::now();
                 match message {
                     Some(Ok(Message::Text(text))) => {
-                        if let Some(answer) = view.hear(web, &known, text.as_str()).await {
+                        if let Some(answer) = view.hear(web, &known, text.as_str()).await? {
                             line.send(answer).await?;
                         }
                     }
