@@ -50,6 +50,8 @@ impl Panel {
             .env("PUBLIC_HOST", "127.0.0.1")
             .env("DATA_DIR", folder.path().join("data"))
             .env("NODE_LISTEN", "off")
+            .env("REQUESTS_PER_MINUTE", "0")
+            .env("CONNECTIONS_PER_ADDRESS", "100000")
             .envs(settings.iter().copied())
             .stdout(Stdio::null())
             .stderr(std::fs::File::create(folder.path().join("log"))?)

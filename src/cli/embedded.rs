@@ -69,7 +69,7 @@ async fn say(to: &mut To, message: &impl Serialize) -> Result<(), String> {
             return Ok(());
         }
         Err(error) => {
-            tracing::error!(%error, "a message could not be written; it is left out");
+            tracing::error!(error = &error as &dyn std::error::Error, "a message could not be written; it is left out");
             return Ok(());
         }
     };
@@ -85,7 +85,7 @@ async fn hear<T: DeserializeOwned>(from: &mut From) -> Option<T> {
     loop {
         match serde_json::from_slice(&from.next().await?.ok()?) {
             Ok(message) => return Some(message),
-            Err(error) => tracing::error!(%error, "a message cannot be read; it is left out"),
+            Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "a message cannot be read; it is left out"),
         }
     }
 }
@@ -175,7 +175,7 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
     raise_descriptors();
     // Lower is not allowed to everybody, higher is.
     if let Err(error) = std::fs::write("/proc/self/oom_score_adj", OOM_SCORE) {
-        tracing::debug!(%error, "the kernel's choice where memory runs out could not be influenced");
+        tracing::debug!(error = &error as &dyn std::error::Error, "the kernel's choice where memory runs out could not be influenced");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
     runtime.block_on(serve(settings))

@@ -4,6 +4,7 @@ mod backup;
 mod bundle;
 mod doctor;
 mod embedded;
+mod log;
 mod node;
 mod restore;
 mod serve;
@@ -52,7 +53,7 @@ pub fn main() -> ExitCode {
         Ok(settings) => settings,
         Err(error) => return complain(&error.into()),
     };
-    system::log(&settings.log);
+    log::open(&settings.log);
     let done = match arguments.command {
         Command::Serve => serve::run(settings, arguments.settings),
         Command::Agent => embedded::run(&settings),

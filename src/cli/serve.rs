@@ -1,21 +1,23 @@
 //! `roost serve`: the panel, its workers, and a node inside it.
 
-use std::io::Write;
-use std::net::SocketAddr;
+use std::io::{ErrorKind, Write};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use super::embedded::Embedded;
 use super::node;
-use super::system::{SystemClock, raise_descriptors};
+use super::system::{Strangers, SystemClock, raise_descriptors};
 use crate::domain::{Ctx, Outside, Policy, games, nodes, users};
 use crate::engines::docker::DockerEngine;
 use crate::http::link::LinkSettings;
+use crate::http::listener::{self, Bounds, Waits};
 use crate::http::{self, Machines, Telemetry, WebSettings};
 use crate::identity::Providers;
 use crate::model::idleness::Rules;
@@ -125,32 +127,37 @@ async fn serve(settings: Settings, file: PathBuf) -> anyhow::Result<()> {
         },
     );
 
-    let machines = open_door(&mut runner, &ctx, &settings, engine).await?;
-    let listener = tokio::net::TcpListener::bind(&settings.web.listen)
+    let strangers = Strangers::now();
+    let machines = open_door(&mut runner, &ctx, &settings, engine, strangers.nodes).await?;
+    let listener = listen(settings.web.listen)
         .await
         .with_context(|| format!("{} cannot be listened on; is another program there?", settings.web.listen))?;
     let setup = users::setup_secret(&ctx).await.context("the setup link cannot be made")?;
     greet(&settings, setup.as_deref());
-    let web = web_settings(&settings, machines, runner.stop_token());
+    let bounds = bounds(&settings, strangers.web);
+    let web = web_settings(&settings, machines, bounds, runner.stop_token());
     let telemetry = web.telemetry.clone();
     runner.every("telemetry", UPKEEP_EVERY, move || {
         telemetry.upkeep();
         std::future::ready(Ok(()))
     });
     let router = http::router(ctx.clone(), web).merge(object_routes);
-    let router = router.into_make_service_with_connect_info::<SocketAddr>();
     let stop = runner.stop_token();
-    runner.task("http", async move {
-        let stopped = stop.clone().cancelled_owned();
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(stopped).await {
-            tracing::error!(%error, "the web server ended");
-        }
-        stop.cancelled().await;
-    });
+    runner.task("http", listener::serve(listener, router, bounds, Waits::default(), stop));
     let ordered = runner.run(told_to_stop()).await;
     ctx.db.close().await;
     anyhow::ensure!(ordered, "a part of the panel ended on its own; its log says which and why");
     Ok(())
+}
+
+/// Listens at an address; where that is every address of IPv6 and this machine has none, at every one of IPv4.
+async fn listen(at: SocketAddr) -> std::io::Result<TcpListener> {
+    match TcpListener::bind(at).await {
+        Err(error) if at.ip() == Ipv6Addr::UNSPECIFIED && error.kind() != ErrorKind::AddrInUse => {
+            TcpListener::bind((Ipv4Addr::UNSPECIFIED, at.port())).await
+        }
+        bound => bound,
+    }
 }
 
 /// The object store, and the routes at which a folder answers; a bucket answers for itself.
@@ -173,6 +180,7 @@ async fn open_door(
     ctx: &Arc<Ctx>,
     settings: &Settings,
     engine: Arc<DockerEngine>,
+    strangers: usize,
 ) -> anyhow::Result<Option<Machines>> {
     let Some(listen) = settings.link.listen else { return Ok(None) };
     let authority = Authority::open(&settings.data.dir.join(trust::FOLDER), ctx.clock.now().0 / 1_000)
@@ -183,7 +191,7 @@ async fn open_door(
             "the authority for nodes is another one than before: machines that joined do not trust it. Restore the folder ca from a backup, or let them join again"
         );
     }
-    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| {
+    let listener = self::listen(listen).await.with_context(|| {
         format!("{listen} cannot be listened on for nodes; is another program there? NODE_LISTEN names another place, or is off")
     })?;
     let port = listener.local_addr().context("the listener for nodes has no address")?.port();
@@ -193,6 +201,7 @@ async fn open_door(
         authority,
         connect: Arc::new(move |node| engine.connect(node)),
         certificate_lives: CERTIFICATE_LIVES,
+        strangers,
         stop: stop.clone(),
     };
     let ctx = ctx.clone();
@@ -205,11 +214,20 @@ async fn open_door(
     Ok(Some(machines))
 }
 
-fn web_settings(settings: &Settings, machines: Option<Machines>, stop: CancellationToken) -> WebSettings {
+/// Behind a proxy of one's own every connection is the proxy's. Elsewhere nobody gets more than a quarter of all places.
+fn bounds(settings: &Settings, all: usize) -> Bounds {
+    let most = settings.web.connections_per_address as usize;
+    Bounds { all, of_address: (!settings.web.trust_forwarded_for).then(|| most.min(all / 4).max(1)) }
+}
+
+fn web_settings(settings: &Settings, machines: Option<Machines>, bounds: Bounds, stop: CancellationToken) -> WebSettings {
     WebSettings {
+        sockets_max: bounds.all / 2,
         machines,
         secure_cookies: settings.web.secure_cookies,
-        allowed_hosts: settings.web.allowed_hosts.clone(),
+        allowed_hosts: settings.web.hosts.names.clone(),
+        any_address: settings.web.hosts.addresses,
+        requests_per_minute: settings.web.requests_per_minute,
         trust_forwarded_for: settings.web.trust_forwarded_for,
         max_body_bytes: settings.web.max_body_bytes,
         backend_url: settings.web.backend_url.clone(),

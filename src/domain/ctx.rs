@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use tokio::sync::{Notify, broadcast};
 
+use super::audit::Folded;
 use super::games::Catalogue;
 use super::limits::Limits;
 use super::logs::LogHub;
@@ -199,6 +200,8 @@ pub struct Ctx {
     pub logs: LogHub,
     /// Limits of tries.
     pub limits: Limits,
+    /// Lines of the audit that were not kept.
+    pub(super) folded: Folded,
     /// Password hashes.
     pub hasher: Hasher,
     /// What each server's node said last, so that only changes are written. May be lost.
@@ -242,6 +245,7 @@ impl Ctx {
             cut: broadcast::channel(CUTS).0,
             logs: LogHub::default(),
             limits: Limits::default(),
+            folded: Folded::default(),
             hasher: Hasher::default(),
             reports: Mutex::default(),
             beats: Mutex::default(),
@@ -255,6 +259,11 @@ impl Ctx {
     /// The catalogue.
     pub fn games(&self) -> Arc<Catalogue> {
         self.catalogue.read().map(|catalogue| catalogue.clone()).unwrap_or_default()
+    }
+
+    /// A short word that tells this installation from others, the same for all panels of one database.
+    pub fn installation(&self) -> String {
+        super::digest(self.panel.as_str()).chars().take(8).collect()
     }
 
     /// Tells live pages; nobody listening is fine.

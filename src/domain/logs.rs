@@ -146,8 +146,9 @@ pub async fn tail(ctx: &Ctx, actor: &Actor, id: &ServerId, lines: usize, patient
 /// # Errors
 /// [`Refusal::Conflict`] when it does not run or its node is away; [`Refusal::TooMany`]; [`Refusal::Invalid`] at `line`.
 pub async fn type_line(ctx: &Ctx, actor: &Actor, id: &ServerId, line: &str) -> Result<(), Refusal> {
-    let server = servers::find(ctx, actor, id, Right::TypeIntoConsole).await?;
+    // Before the database: whoever sends without end costs no more than this.
     ctx.limits.console(actor.user.id.as_str())?;
+    let server = servers::find(ctx, actor, id, Right::TypeIntoConsole).await?;
     let mut fields = super::Fields::default();
     if line.len() > LINE_BYTES_MAX {
         fields.add("line", "A line has at most 4096 bytes.");

@@ -45,7 +45,7 @@ pub async fn tick(ctx: &Ctx) -> Result<u64, Refusal> {
             Err(error) => {
                 let hopeless = matches!(error, MailError::Letter(_) | MailError::Refused { for_good: true, .. });
                 let wait = if hopeless { None } else { wait_after(posted.attempts + 1) };
-                tracing::warn!(mail = key, %error, again = wait.is_some(), "a letter did not go");
+                tracing::warn!(mail = key, error = &error as &dyn std::error::Error, again = wait.is_some(), "a letter did not go");
                 mails::failed(&ctx.db, key, &error.to_string(), wait.map(|wait| ctx.clock.now() + wait)).await?;
             }
         }

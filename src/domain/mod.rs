@@ -32,6 +32,7 @@ pub mod sign_in;
 pub mod subscriptions;
 pub mod templates;
 pub mod tokens;
+mod tries;
 pub mod users;
 
 pub use actor::Actor;

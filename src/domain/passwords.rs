@@ -38,8 +38,9 @@ impl Hasher {
         tokio::task::spawn_blocking(hash).await.unwrap_or_default()
     }
 
-    /// Does the password fit? Without a hash to compare with, takes the same time and says no.
+    /// Does the password fit? Without a hash to compare with, or for an account that has no password, takes the same time and says no.
     pub async fn fits(&self, password: &str, hash: Option<String>) -> bool {
+        let hash = hash.filter(|hash| PasswordHash::new(hash).is_ok());
         let known = hash.is_some();
         let hash = match hash {
             Some(hash) => hash,
@@ -57,5 +58,25 @@ impl Hasher {
             Ok(password) => self.hash(password).await,
             Err(_) => String::new(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_account_without_a_password_takes_as_long_as_one_that_is_not_there() {
+        let hasher = Hasher::default();
+        hasher.fits("wrong password", None).await;
+        let mut took = Vec::new();
+        for hash in [None, Some(String::new()), Some("damaged".to_owned())] {
+            let begin = Instant::now();
+            assert!(!hasher.fits("wrong password", hash).await);
+            took.push(begin.elapsed());
+        }
+        assert!(took[1] * 3 > took[0] && took[2] * 3 > took[0], "{took:?}");
     }
 }

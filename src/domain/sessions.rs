@@ -19,6 +19,11 @@ pub async fn save(ctx: &Ctx, id: &str, data: &str, expires_at: Millis) -> Result
     sessions::save(&ctx.db, id, data, expires_at).await
 }
 
+/// Moves the end of a session on; what is in it stays.
+pub async fn move_on(ctx: &Ctx, id: &str, expires_at: Millis) -> Result<(), StoreError> {
+    sessions::move_on(&ctx.db, id, expires_at).await
+}
+
 /// A session that has not expired: its data and when it will.
 pub async fn load(ctx: &Ctx, id: &str) -> Result<Option<(String, Millis)>, StoreError> {
     sessions::load(&ctx.db, id, ctx.clock.now()).await

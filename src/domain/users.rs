@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::actor::SESSION;
-use super::{Actor, Change, Ctx, Fields, Refusal, digest, sign_in};
+use super::sign_in::Whence;
+use super::{Actor, Change, Ctx, Fields, Refusal, digest, limits, sign_in};
 use crate::model::accounts::{Email, Password};
 use crate::model::ids::UserId;
 use crate::model::ledger::{Entry, EntryKind};
@@ -30,6 +31,36 @@ pub async fn setup_secret(ctx: &Ctx) -> Result<Option<String>, Refusal> {
 pub async fn setup_works(ctx: &Ctx, secret: &str) -> Result<bool, Refusal> {
     Ok(panel::get(&ctx.db, SETUP).await?.is_some_and(|kept| kept == digest(secret)))
 }
+
+/// Does the answer to a registration go out as a letter? Then it is the same whether there was an account with the address or not.
+pub fn answers_by_letter(ctx: &Ctx, setup: Option<&str>) -> bool {
+    ctx.mail.is_some() && setup.is_none()
+}
+
+/// Makes an account whose owner learns by letter that it is there; the owner of an account with that address learns that somebody tried.
+/// Whoever asks learns neither.
+///
+/// # Errors
+/// As [`register`], without a word on whether the address is known.
+pub async fn register_by_letter(ctx: &Ctx, email: &str, password: &str, from: IpAddr) -> Result<Email, Refusal> {
+    match register(ctx, email, password, None, from).await {
+        Ok(user) => Email::parse(&user.email).map_err(|_| StoreError::Unreadable("users.email").into()),
+        Err(Refusal::Invalid(fields)) if fields.at("email") == Some(TAKEN) => {
+            let email = Email::parse(email).map_err(|_| Refusal::Invalid(fields))?;
+            // A letter too many is left out, and nobody told: whether one went would say that there is an account.
+            if ctx.limits.letter(limits::From { address: from, known: None }, email.as_str()).is_ok()
+                && let Some((user, _)) = users::by_email(&ctx.db, &email).await?
+            {
+                sign_in::post_letter(ctx, &ctx.db, &user, &sign_in::Told::Registered).await?;
+            }
+            Ok(email)
+        }
+        Err(refusal) => Err(refusal),
+    }
+}
+
+/// What is said at an address that has an account.
+const TAKEN: &str = "There is an account with this address. Log in instead.";
 
 /// Makes an account. With the secret of the setup link it is the first admin's, and the link has done its work.
 ///
@@ -85,16 +116,17 @@ pub(super) async fn add(ctx: &Ctx, tx: &Tx, new: New<'_>) -> Result<User, Refusa
         email_verified_at: new.verified_at,
         suspended: None,
     };
+    // An account from before both forms of a domain were one is found by either.
+    if users::by_email(tx, new.email).await?.is_some() {
+        return Err(taken());
+    }
     match users::insert(tx, &user, new.password_hash).await {
-        Err(StoreError::Exists(_)) => {
-            let mut fields = Fields::default();
-            fields.add("email", "There is an account with this address. Log in instead.");
-            return Err(Refusal::Invalid(fields));
-        }
+        Err(StoreError::Exists(_)) => return Err(taken()),
         other => other?,
     }
     let gift = Entry {
-        key: format!("signup:{}", user.id),
+        // Once for each mailbox, however its address is written.
+        key: format!("signup:{}", digest(&new.email.mailbox())),
         at: now,
         amount: ctx.policy.signup_credits,
         kind: EntryKind::Signup,
@@ -102,33 +134,41 @@ pub(super) async fn add(ctx: &Ctx, tx: &Tx, new: New<'_>) -> Result<User, Refusa
         span: None,
         note: String::new(),
     };
-    if gift.amount > Credits::ZERO {
-        ledger::post(tx, &user.id, &gift).await?;
+    if gift.amount <= Credits::ZERO || ledger::posted(tx, &gift.key).await?.is_some() {
+        return Ok(user);
+    }
+    match ledger::post(tx, &user.id, &gift).await {
+        Err(StoreError::Exists(_)) => return Err(Refusal::Conflict("This was asked for twice at once. Try again.".to_owned())),
+        other => other?,
     }
     Ok(User { balance: gift.amount, ..user })
+}
+
+fn taken() -> Refusal {
+    let mut fields = Fields::default();
+    fields.add("email", TAKEN);
+    Refusal::Invalid(fields)
 }
 
 /// Signs in. Unknown accounts and wrong passwords get the same answer after the same time.
 ///
 /// # Errors
 /// [`Refusal::Invalid`] at `password`; [`Refusal::TooMany`].
-pub async fn login(ctx: &Ctx, email: &str, password: &str, from: IpAddr) -> Result<User, Refusal> {
-    let short: String = email.trim().chars().take(254).collect();
-    ctx.limits.login(from, &short)?;
-    let known = match Email::parse(email) {
-        Ok(email) => users::by_email(&ctx.db, &email).await?,
+pub async fn login(ctx: &Ctx, email: &str, password: &str, whence: &Whence) -> Result<User, Refusal> {
+    let email = Email::parse(email).map_err(|_| email.trim().chars().take(254).collect::<String>());
+    let account = email.as_ref().map_or_else(String::as_str, Email::as_str);
+    let browser = whence.known(ctx, account);
+    let tried = ctx.limits.login(ctx.clock.now(), whence.limited(browser.as_ref()), account)?;
+    let known = match &email {
+        Ok(email) => users::by_email(&ctx.db, email).await?,
         Err(_) => None,
     };
     let (user, hash) = known.unzip();
     let typed: String = password.chars().take(256).collect();
-    match user {
-        Some(user) if ctx.hasher.fits(&typed, hash).await => Ok(user),
-        Some(_) => Err(wrong_login()),
-        None => {
-            ctx.hasher.fits(&typed, None).await;
-            Err(wrong_login())
-        }
-    }
+    let fits = ctx.hasher.fits(&typed, hash).await;
+    let user = user.filter(|_| fits).ok_or_else(wrong_login)?;
+    tried.right();
+    Ok(user)
 }
 
 fn wrong_login() -> Refusal {
@@ -151,10 +191,13 @@ pub async fn of_session(ctx: &Ctx, id: &UserId, since: Millis) -> Result<Option<
 /// # Errors
 /// [`Refusal::Invalid`] at `current` or `password`; [`Refusal::TooMany`].
 pub async fn change_password(ctx: &Ctx, actor: &Actor, current: &str, password: &str, from: IpAddr) -> Result<(), Refusal> {
-    ctx.limits.login(from, &actor.user.email)?;
+    let tried = ctx.limits.confirm(ctx.clock.now(), from, actor.user.id.as_str())?;
     let hash = users::with_hash(&ctx.db, &actor.user.id).await?.map(|(_, hash)| hash);
     let mut fields = Fields::default();
-    if !ctx.hasher.fits(current, hash).await {
+    let typed: String = current.chars().take(256).collect();
+    if ctx.hasher.fits(&typed, hash).await {
+        tried.right();
+    } else {
         fields.add("current", "This is not your current password.");
     }
     let Some(password) = Password::parse(password).map_err(|why| fields.add("password", why)).ok() else {
@@ -171,10 +214,16 @@ pub async fn change_password(ctx: &Ctx, actor: &Actor, current: &str, password: 
     Ok(())
 }
 
-/// Ends every session of the account.
-pub async fn log_out_everywhere(ctx: &Ctx, actor: &Actor) -> Result<(), Refusal> {
+/// Ends every session of the account, and where that is wished every token.
+pub async fn log_out_everywhere(ctx: &Ctx, actor: &Actor, tokens_too: bool) -> Result<(), Refusal> {
+    let tx = ctx.db.begin().await?;
     // Sessions carry the millisecond of their login: one that begins in this very one must not survive.
-    users::end_sessions(&ctx.db, &actor.user.id, ctx.clock.now() + 1).await?;
+    users::end_sessions(&tx, &actor.user.id, ctx.clock.now() + 1).await?;
+    if tokens_too {
+        tokens::revoke_all(&tx, &actor.user.id).await?;
+    }
+    tx.commit().await?;
+    actor.trail.note(if tokens_too { "tokens too" } else { "tokens stay" });
     ctx.tell(Change::Rights(actor.user.id.clone()));
     Ok(())
 }

@@ -8,9 +8,11 @@ pub mod ansi;
 mod api;
 mod assets;
 pub mod charts;
+mod cookies;
 mod frame;
 mod guards;
 pub mod link;
+pub mod listener;
 mod live;
 mod notice;
 pub mod pages;
@@ -25,13 +27,15 @@ mod who;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::catch_panic::CatchPanicLayer;
 use tower_http::compression::CompressionLayer;
 
 use crate::domain::Ctx;
+use cookies::{Cookie, Cookies};
+use guards::rate::Rate;
 use live::Sockets;
 pub use routes::{Route, list as route_list};
 pub use telemetry::Telemetry;
@@ -43,10 +47,16 @@ pub struct WebSettings {
     pub secure_cookies: bool,
     /// Host names that are answered; empty: any.
     pub allowed_hosts: Vec<String>,
+    /// Beside them, addresses of the network and `localhost` are answered.
+    pub any_address: bool,
+    /// Most requests of one token or session in a minute; 0: no limit.
+    pub requests_per_minute: u32,
     /// Believe the last entry of `X-Forwarded-For`: only behind a proxy of one's own.
     pub trust_forwarded_for: bool,
     /// Largest body of a request, in bytes.
     pub max_body_bytes: usize,
+    /// Most sockets of pages and programs that are open at once.
+    pub sockets_max: usize,
     /// Where this panel is reached, such as `https://roost.example.org`.
     pub backend_url: String,
     /// What machines need to join; none: the panel does not listen for any.
@@ -71,8 +81,11 @@ impl Default for WebSettings {
         WebSettings {
             secure_cookies: false,
             allowed_hosts: Vec::new(),
+            any_address: false,
+            requests_per_minute: 0,
             trust_forwarded_for: false,
             max_body_bytes: 64 * 1024,
+            sockets_max: 1_000,
             backend_url: String::new(),
             machines: None,
             telemetry: Telemetry::default(),
@@ -86,23 +99,29 @@ struct WebState {
     ctx: Arc<Ctx>,
     settings: WebSettings,
     sockets: Sockets,
+    cookies: Cookies,
+    rate: Rate,
     /// Work that goes on when whoever asked for it has left.
     work: TaskTracker,
 }
 
 type Web = Arc<WebState>;
 
-/// The whole site. Serve it with `into_make_service_with_connect_info::<SocketAddr>()`: limits go by the client's address.
+/// The whole site. Serve it with [`listener::serve`]: limits go by the client's address, which that tells.
 pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
-    let sessions = sessions::layer(&ctx, settings.secure_cookies);
-    let web: Web = Arc::new(WebState { ctx, settings, sockets: Sockets::default(), work: TaskTracker::new() });
-    // From the inside out: the checks, what a panic becomes, what a refusal looks like to this visitor, the audit, the session.
+    let cookies = Cookies::new(&ctx, settings.secure_cookies);
+    let sessions = sessions::layer(&ctx, cookies.name(Cookie::Session), settings.secure_cookies);
+    let rate = Rate::new(settings.requests_per_minute);
+    let web: Web = Arc::new(WebState { ctx, settings, rate, cookies, sockets: Sockets::default(), work: TaskTracker::new() });
+    // From the inside out: the checks, what a panic becomes, what is kept of the session, what a refusal looks like to this visitor, the
+    // audit, the session.
     let site = routes::table()
         .router
         .fallback(problem::nothing_here)
         .method_not_allowed_fallback(problem::wrong_method)
         .layer(from_fn_with_state(web.clone(), guards::check))
         .layer(CatchPanicLayer::custom(problem::panicked))
+        .layer(from_fn_with_state(web.clone(), sessions::settle))
         .layer(from_fn_with_state(web.clone(), problem::dress))
         .layer(from_fn_with_state(web.clone(), guards::audit::keep))
         .layer(sessions)
@@ -110,7 +129,7 @@ pub fn router(ctx: Arc<Ctx>, settings: WebSettings) -> Router {
     // Files, the pulse and signed requests need neither a session nor a host name.
     let plain = routes::plain().router.with_state(web.clone());
     site.merge(plain)
-        .layer(from_fn(guards::headers))
+        .layer(from_fn_with_state(web.clone(), guards::headers))
         .layer(CompressionLayer::new().gzip(true))
         .layer(from_fn_with_state(web, telemetry::observe))
 }

@@ -1,12 +1,12 @@
 //! The notice of the last action, carried over a redirect in a cookie that holds one of a few words and is shown once.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Redirect, Response};
 
+use super::Web;
+use super::cookies::Cookie;
 use super::pages::layout::Notice;
 
-/// Name of the cookie.
-const COOKIE: &str = "roost_notice";
 /// Seconds after which nobody wants to read it any more.
 const SECS: u32 = 60;
 
@@ -75,7 +75,8 @@ said! {
     InvitationTakenBack: "invitation-back" => "The invitation is taken back. Its link works no more.";
     InvitationTaken: "invitation-taken" => "This server is shared with you now. It stands on your list of servers.";
     LoggedOut: "out" => "You are logged out.";
-    LoggedOutEverywhere: "out-everywhere" => "You are logged out on every device.";
+    LoggedOutEverywhere: "out-everywhere" => "You are logged out on every device. API tokens go on working.";
+    LoggedOutWithTokens: "out-tokens" => "You are logged out on every device, and every API token is revoked.";
     TemplateSaved: "template" => "Saved.";
     TemplateDeleted: "template-deleted" => "The template is deleted.";
     TemplateImported: "imported" => "Imported, with all its versions.";
@@ -106,35 +107,33 @@ said! {
     ScheduleEnded: "schedule-ended" => "No more backups are made by themselves. Those that are there stay.";
 }
 
-fn cookie(headers: &HeaderMap) -> Option<&str> {
-    let pairs = headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok()).flat_map(|text| text.split(';'));
-    pairs.filter_map(|pair| pair.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, word)| word)
-}
-
 /// Does the request carry one?
-pub(super) fn is_there(headers: &HeaderMap) -> bool {
-    cookie(headers).is_some()
+pub(super) fn is_there(web: &Web, headers: &HeaderMap) -> bool {
+    web.cookies.read(headers, Cookie::Notice).is_some()
 }
 
 /// The notice that the request carries.
-pub(super) fn of(headers: &HeaderMap) -> Option<Notice> {
-    let word = cookie(headers)?;
+pub(super) fn of(web: &Web, headers: &HeaderMap) -> Option<Notice> {
+    let word = web.cookies.read(headers, Cookie::Notice)?;
     let said = Said::ALL.iter().find(|said| said.word() == word)?;
     Some(Notice::done(said.sentence()))
 }
 
 /// Takes it away.
-pub(super) fn forget(response: &mut Response) {
-    let gone = HeaderValue::from_static("roost_notice=; Path=/; HttpOnly; SameSite=Lax; Max-Age=0");
-    response.headers_mut().append(header::SET_COOKIE, gone);
+pub(super) fn forget(web: &Web, response: &mut Response) {
+    web.cookies.set(response, Cookie::Notice, "", 0);
+}
+
+/// Has the browser carry what [`go`] said.
+pub(super) fn keep(web: &Web, response: &mut Response) {
+    if let Some(said) = response.extensions_mut().remove::<Said>() {
+        web.cookies.set(response, Cookie::Notice, said.word(), SECS);
+    }
 }
 
 /// Goes to a page of this site and says there what was done.
 pub(super) fn go(to: &str, said: Said) -> Response {
     let mut response = Redirect::to(to).into_response();
-    let value = format!("{COOKIE}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={SECS}", said.word());
-    if let Ok(value) = HeaderValue::from_str(&value) {
-        response.headers_mut().append(header::SET_COOKIE, value);
-    }
+    response.extensions_mut().insert(said);
     response
 }

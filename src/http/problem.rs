@@ -64,6 +64,11 @@ impl Problem {
         Problem { retry_after: Some(BUSY_SECS), cause: Some(cause.into()), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, BUSY) }
     }
 
+    /// The disk under the database is full; the cause is logged.
+    pub fn full(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Problem {
+        Problem { retry_after: Some(FULL_SECS), cause: Some(cause.into()), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, FULL) }
+    }
+
     /// Fields that cannot be used.
     pub fn fields(fields: Fields) -> Problem {
         Problem { fields, ..Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "") }
@@ -92,9 +97,7 @@ impl From<Refusal> for Problem {
                 ..Problem::new(StatusCode::TOO_MANY_REQUESTS, format!("Wait {wait_secs} seconds, then try again."))
             },
             Refusal::Away(why) => Problem { retry_after: Some(AWAY_SECS), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, why) },
-            Refusal::Store(_) if refusal.is_full() => {
-                Problem { retry_after: Some(FULL_SECS), cause: Some(refusal.into()), ..Problem::new(StatusCode::SERVICE_UNAVAILABLE, FULL) }
-            }
+            Refusal::Store(_) if refusal.is_full() => Problem::full(refusal),
             Refusal::Store(_) if refusal.is_busy() => Problem::busy(refusal),
             Refusal::Store(_) => Problem::internal(refusal),
         }
@@ -175,14 +178,15 @@ struct Document<'a> {
 /// Gives problems their looks, and takes away a notice that has been shown.
 pub(super) async fn dress(State(web): State<Web>, request: Request, next: Next) -> Response {
     let reads = Reads::of(request.uri(), request.headers());
-    let noticed = request.method() == Method::GET && notice::is_there(request.headers());
+    let noticed = request.method() == Method::GET && notice::is_there(&web, request.headers());
     let uri = request.uri().clone();
     let session = request.extensions().get::<Session>().cloned();
     let id = request.extensions().get::<RequestId>().cloned().unwrap_or_default();
     let mut response = next.run(request).await;
     if noticed && response.status() == StatusCode::OK {
-        notice::forget(&mut response);
+        notice::forget(&web, &mut response);
     }
+    notice::keep(&web, &mut response);
     let Some(problem) = response.extensions_mut().remove::<Arc<Problem>>() else { return response };
     log(&problem, &id);
     let mut shown = match reads {

@@ -6,6 +6,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use time::OffsetDateTime;
@@ -15,21 +18,23 @@ use tower_sessions::session::{Error, Id, Record};
 use tower_sessions::session_store::{self, SessionStore};
 use tower_sessions::{Expiry, Session, SessionManagerLayer};
 
+use super::cookies::Cookie;
 use super::problem::Problem;
-use super::steps;
-use crate::domain::{Ctx, sessions};
+use super::{Web, steps};
+use crate::domain::sign_in::{self, KNOWN_DAYS};
+use crate::domain::{Ctx, sessions, users};
 use crate::model::ids::UserId;
-use crate::model::time::{DAY, Millis};
+use crate::model::time::{DAY, Millis, SECOND};
 use crate::model::users::User;
 
-/// Name of the cookie.
-pub(super) const COOKIE: &str = "roost_session";
 /// Days without a visit after which a session ends.
 const IDLE_DAYS: i64 = 14;
 /// The end is moved on this long after it was last moved, in milliseconds.
 const RENEW_AFTER: i64 = DAY;
 /// Ids that are tried for a new session before something must be wrong.
 const TRIES: u32 = 4;
+/// What stands before the words of an error that a full disk made, because the session's own errors are words and no more.
+const FULL: &str = "full: ";
 /// Name of the one value in a session.
 const WHO: &str = "who";
 
@@ -55,9 +60,9 @@ pub(super) struct Held {
 }
 
 /// Gives every request its session; nothing is read before somebody asks.
-pub(super) fn layer(ctx: &Arc<Ctx>, secure: bool) -> SessionManagerLayer<Store> {
+pub(super) fn layer(ctx: &Arc<Ctx>, cookie: &str, secure: bool) -> SessionManagerLayer<Store> {
     SessionManagerLayer::new(Store(ctx.clone()))
-        .with_name(COOKIE)
+        .with_name(cookie.to_owned())
         .with_http_only(true)
         .with_same_site(SameSite::Lax)
         .with_secure(secure)
@@ -66,6 +71,7 @@ pub(super) fn layer(ctx: &Arc<Ctx>, secure: bool) -> SessionManagerLayer<Store> 
 
 pub(super) fn failed(error: &Error) -> Problem {
     match error {
+        Error::Store(session_store::Error::Backend(why)) if why.starts_with(FULL) => Problem::full(format!("the session store: {error}")),
         Error::Store(session_store::Error::Backend(_)) => Problem::busy(format!("the session store: {error}")),
         Error::Store(session_store::Error::Encode(_) | session_store::Error::Decode(_)) | Error::SerdeJson(_) => {
             Problem::internal(format!("the session store: {error}"))
@@ -90,7 +96,11 @@ pub(super) async fn end(session: &Session) -> Result<(), Problem> {
 pub(super) async fn held(ctx: &Ctx, session: &Session) -> Result<Option<Held>, Problem> {
     let Some(held) = peek(session).await? else { return Ok(None) };
     let now = ctx.clock.now();
-    if now.since(held.renewed) >= RENEW_AFTER {
+    // Where its end cannot be moved on, a full disk for one, whoever reads may go on reading.
+    if now.since(held.renewed) >= RENEW_AFTER
+        && let Some(id) = session.id()
+        && sessions::move_on(ctx, &key(&id), now + IDLE_DAYS * DAY).await.is_ok()
+    {
         let renewed = Held { renewed: now, ..held.clone() };
         session.insert(WHO, renewed).await.map_err(|error| failed(&error))?;
     }
@@ -107,6 +117,28 @@ pub(super) async fn peek(session: &Session) -> Result<Option<Held>, Problem> {
     }
 }
 
+/// Keeps what a request has made of its session, while a refusal can still be said in words; and has a browser remember the account that
+/// was opened with it.
+pub(super) async fn settle(State(web): State<Web>, request: Request, next: Next) -> Response {
+    let session = request.extensions().get::<Session>().cloned();
+    let known = web.cookies.read(request.headers(), Cookie::Known).unwrap_or_default().to_owned();
+    let mut response = next.run(request).await;
+    let Some(session) = session.filter(|session| session.is_modified() && !response.status().is_server_error()) else { return response };
+    if session.is_empty().await {
+        return response;
+    }
+    if let Err(error) = session.save().await {
+        return failed(&error).into_response();
+    }
+    if let Ok(Some(held)) = peek(&session).await
+        && let Ok(Some(actor)) = users::of_session(&web.ctx, &held.user, held.since).await
+        && let Some(words) = sign_in::remember(&web.ctx, &known, &actor.user.email)
+    {
+        web.cookies.set(&mut response, Cookie::Known, &words, u32::try_from(KNOWN_DAYS * DAY / SECOND).unwrap_or(u32::MAX));
+    }
+    response
+}
+
 /// Does a session of this id still stand?
 pub(super) async fn stands(ctx: &Ctx, id: &Id) -> bool {
     sessions::load(ctx, &key(id)).await.is_ok_and(|kept| kept.is_some())
@@ -119,7 +151,8 @@ fn key(id: &Id) -> String {
 
 fn backend(error: &crate::domain::Refusal) -> session_store::Error {
     let source = std::error::Error::source(error).map(|source| format!(": {source}")).unwrap_or_default();
-    session_store::Error::Backend(format!("{error}{source}"))
+    let full = if error.is_full() { FULL } else { "" };
+    session_store::Error::Backend(format!("{full}{error}{source}"))
 }
 
 impl Store {

@@ -6,13 +6,14 @@
 
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use tower_sessions::Session;
 
 use super::Web;
+use super::cookies::Cookie;
 use super::problem::Problem;
 use super::sessions::failed;
 use super::who::SignedIn;
@@ -137,18 +138,11 @@ fn is_json(headers: &HeaderMap) -> bool {
 /// The browser's own secret; a new one where it has none yet.
 pub(super) struct BrowserSecret(pub String);
 
-/// With TLS the name says that no other host, and no subdomain, can have set it.
-fn name(web: &Web) -> &'static str {
-    if web.settings.secure_cookies { "__Host-roost_browser" } else { "roost_browser" }
-}
-
 impl FromRequestParts<Web> for BrowserSecret {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
-        let texts = parts.headers.get_all(header::COOKIE).into_iter().filter_map(|value| value.to_str().ok());
-        let mut pairs = texts.flat_map(|text| text.split(';')).filter_map(|pair| pair.trim().split_once('='));
-        let sent = pairs.find(|(each, _)| *each == name(web)).map(|(_, value)| value.to_owned());
+        let sent = web.cookies.read(&parts.headers, Cookie::Browser).map(str::to_owned);
         let fits = |value: &String| value.len() == 2 * BROWSER_BYTES && value.bytes().all(|b| b.is_ascii_hexdigit());
         if let Some(secret) = sent.filter(fits) {
             return Ok(BrowserSecret(secret));
@@ -163,11 +157,7 @@ impl BrowserSecret {
     /// The answer with the secret, for its next hour.
     pub fn with(&self, web: &Web, response: impl IntoResponse) -> Response {
         let mut response = response.into_response();
-        let secure = if web.settings.secure_cookies { "; Secure" } else { "" };
-        let cookie = format!("{}={}; Path=/; HttpOnly; SameSite=Lax; Max-Age={BROWSER_SECS}{secure}", name(web), self.0);
-        if let Ok(cookie) = HeaderValue::from_str(&cookie) {
-            response.headers_mut().append(header::SET_COOKIE, cookie);
-        }
+        web.cookies.set(&mut response, Cookie::Browser, &self.0, BROWSER_SECS);
         response
     }
 }

@@ -1,9 +1,11 @@
 //! What is known of requests afterwards: an id, one line in the log, counters and durations.
 //!
-//! [`observe`] is the outermost layer. The line can be switched off by the level of this module; counters are kept in a
-//! recorder of this panel's own, so that several panels in one process do not mix.
+//! [`observe`] is the outermost layer. The line is at level INFO where somebody known asked or something went wrong here, and at DEBUG for
+//! strangers and programs that watch, who may ask without end and are counted all the same. Counters are kept in a recorder of this panel's
+//! own, so that several panels in one process do not mix.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::Instant;
 
@@ -16,6 +18,7 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle, Prometheu
 use tracing::Instrument;
 
 use super::Web;
+use super::guards::audit::LetIn;
 
 /// Longest id of a request that is taken over from whoever asks.
 const ID_MAX: usize = 64;
@@ -59,6 +62,21 @@ impl RequestId {
             return RequestId::default();
         }
         HeaderValue::try_from(hex::encode(bytes)).map_or_else(|_| RequestId::default(), RequestId)
+    }
+}
+
+/// Has somebody known been met in a request? Told by whoever finds out.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Met(Arc<AtomicBool>);
+
+impl Met {
+    /// Yes.
+    pub fn somebody(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn anybody(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
     }
 }
 
@@ -160,13 +178,19 @@ pub(super) async fn observe(State(web): State<Web>, mut request: Request, next: 
     let method = method_number(request.method());
     let span = tracing::info_span!("request", id = id.as_str(), method = %request.method(), path = request.uri().path());
     request.extensions_mut().insert(id.clone());
+    let met = Met::default();
+    request.extensions_mut().insert(met.clone());
     let mut response = next.run(request).instrument(span.clone()).await;
     let took = begun.elapsed();
     let status = response.status().as_u16();
     response.headers_mut().insert(ID_HEADER, id.0);
     web.settings.telemetry.count(route.as_ref().map_or(UNMATCHED, MatchedPath::as_str), method, status, took.as_secs_f64());
     let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-    tracing::info!(parent: &span, status, micros, "answered");
+    if met.anybody() || response.extensions().get::<LetIn>().is_some() || response.status().is_server_error() {
+        tracing::info!(parent: &span, status, micros, "answered");
+    } else {
+        tracing::debug!(parent: &span, status, micros, "answered");
+    }
     response
 }
 

@@ -14,10 +14,13 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tower_sessions::Session;
 use tower_sessions::session::Id;
 
+use super::cookies::Cookie;
 use super::pages::layout::{Layout, Notice};
 use super::problem::Problem;
+use super::telemetry::Met;
 use super::{Web, frame, notice, sessions};
 use crate::domain::audit::Trail;
+use crate::domain::sign_in::Whence;
 use crate::domain::{Actor, Refusal, tokens, users};
 use crate::model::money::Credits;
 use crate::model::time::Millis;
@@ -74,6 +77,9 @@ async fn of_parts(parts: &Parts, web: &Web) -> Result<Option<Known>, Problem> {
 
 /// Whoever acts is known to the audit, and notes there.
 fn noted(parts: &Parts, known: Known) -> Known {
+    if let Some(met) = parts.extensions.get::<Met>() {
+        met.somebody();
+    }
     match parts.extensions.get::<Trail>() {
         Some(trail) => Known { actor: known.actor.noting(trail), ..known },
         None => known,
@@ -97,6 +103,14 @@ fn shown(headers: &HeaderMap) -> Shows<'_> {
 /// other `Authorization`, such as one meant for a proxy, says nothing.
 pub(super) fn shows_token(headers: &HeaderMap) -> bool {
     matches!(shown(headers), Shows::Token(_))
+}
+
+/// The secret of the token that a request shows.
+pub(super) fn token_of(headers: &HeaderMap) -> Option<&str> {
+    match shown(headers) {
+        Shows::Token(secret) => Some(secret),
+        Shows::Nothing | Shows::SomethingElse => None,
+    }
 }
 
 /// Somebody signed in, asking for a page.
@@ -127,7 +141,7 @@ impl FromRequestParts<Web> for SignedIn {
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Response> {
         match of_parts(parts, web).await {
-            Ok(Some(known)) => Ok(SignedIn { known, notice: notice::of(&parts.headers), path: parts.uri.path().to_owned() }),
+            Ok(Some(known)) => Ok(SignedIn { known, notice: notice::of(web, &parts.headers), path: parts.uri.path().to_owned() }),
             Ok(None) => Err(to_login(parts)),
             Err(problem) => Err(problem.into_response()),
         }
@@ -174,7 +188,7 @@ impl FromRequestParts<Web> for Visitor {
 
     async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Problem> {
         let known = of_parts(parts, web).await?;
-        Ok(Visitor { known, notice: notice::of(&parts.headers), path: parts.uri.path().to_owned() })
+        Ok(Visitor { known, notice: notice::of(web, &parts.headers), path: parts.uri.path().to_owned() })
     }
 }
 
@@ -222,6 +236,19 @@ impl FromRequestParts<Web> for From {
 fn forwarded(headers: &HeaderMap) -> Option<IpAddr> {
     let last = headers.get_all("x-forwarded-for").into_iter().next_back()?;
     last.to_str().ok()?.rsplit(',').next()?.trim().parse().ok()
+}
+
+/// Where a try to get in comes from: the address, and what the browser remembers of accounts that were opened with it.
+pub(super) struct Comes(pub Whence);
+
+impl FromRequestParts<Web> for Comes {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, web: &Web) -> Result<Self, Self::Rejection> {
+        let From(address) = From::from_request_parts(parts, web).await?;
+        let words = web.cookies.read(&parts.headers, Cookie::Known).unwrap_or_default().to_owned();
+        Ok(Comes(Whence { address, words }))
+    }
 }
 
 /// An id out of the path; what is not one names nothing.

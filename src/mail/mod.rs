@@ -79,7 +79,7 @@ impl Mailer {
     /// [`MailError::Letter`], [`MailError::Refused`].
     pub async fn send(&self, mail: &Mail) -> Result<(), MailError> {
         let letter = |why: &dyn std::fmt::Display| MailError::Letter(why.to_string());
-        let to: Mailbox = mail.to.as_str().parse().map_err(|why: lettre::address::AddressError| letter(&why))?;
+        let to: Mailbox = mail.to.ascii().parse().map_err(|why: lettre::address::AddressError| letter(&why))?;
         let message = Message::builder()
             .from(self.from.clone())
             .to(to)

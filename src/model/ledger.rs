@@ -64,7 +64,7 @@ impl EntryKind {
 /// One line of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// `charge:<server>:<from ms>`, `signup:<user>`, `grant:<random>`, `payment:<payment>`, `back:<payment>:<turn>`, `cover:<server>:<from ms>`.
+    /// `charge:<server>:<from ms>`, `signup:<hash of the mailbox>`, `grant:<random>`, `payment:<payment>`, `back:<payment>:<turn>`, `cover:<server>:<from ms>`.
     pub key: String,
     /// When it was posted.
     pub at: Millis,

@@ -4,6 +4,7 @@
 //! function of what it is given, so that each can be tested over everything it could be given.
 
 pub mod accounts;
+pub mod addresses;
 pub mod backups;
 pub mod checksum;
 pub mod disk;

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
+use super::addresses::before_a_port;
 use super::ids::{NodeId, NodeTokenId, TemplateId};
 use super::templates::Version;
 use super::time::{Millis, SECOND};
@@ -174,7 +175,8 @@ impl Profile {
         for text in [&mut self.region, &mut self.agent, &mut self.net.pool, &mut self.net.machine] {
             *text = word(text);
         }
-        self.public_host = self.public_host.chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(253).collect();
+        let host: String = self.public_host.chars().filter(|c| !c.is_control() && !c.is_whitespace()).take(253).collect();
+        self.public_host = before_a_port(&host);
         self.tags = self.tags.iter().map(|tag| word(tag)).filter(|tag| !tag.is_empty()).take(TAGS_MAX).collect();
         self.net.ports = self.net.ports.filter(|(low, high)| low <= high);
         self

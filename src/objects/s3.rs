@@ -250,7 +250,9 @@ impl Resumed {
             tokio::time::sleep(wait(self.tries)).await;
             match self.store.open(&self.key, self.at, self.etag.as_deref()).await {
                 Ok(opened) => self.body = Some(opened.body),
-                Err(error @ ObjectError::Away(_)) => tracing::debug!(%error, key = %self.key, "a download is tried again"),
+                Err(error @ ObjectError::Away(_)) => {
+                    tracing::debug!(error = &error as &dyn std::error::Error, key = %self.key, "a download is tried again");
+                }
                 Err(error) => return Err(io::Error::other(error)),
             }
         }

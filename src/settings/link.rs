@@ -26,12 +26,12 @@ pub struct Link {
 
 impl Link {
     pub(super) fn read(reader: &mut Reader, web: &Web) -> Result<Link, SettingsError> {
-        let listen = reader.text("NODE_LISTEN", "0.0.0.0:8443");
+        let listen = reader.text("NODE_LISTEN", "[::]:8443");
         let listen = match listen.as_str() {
             "off" => None,
             text => Some(text.parse().map_err(|_| bad("NODE_LISTEN", text, "an address and port such as 0.0.0.0:8443, or off"))?),
         };
-        let address = reader.text("NODE_ADDRESS", &host(&web.backend_url));
+        let address = reader.text("NODE_ADDRESS", &web.host);
         if !is_address(&address) && !is_address(&format!("{address}:1")) {
             return Err(bad("NODE_ADDRESS", &address, "a host with or without a port, such as panel.example.org:8443"));
         }
@@ -50,15 +50,6 @@ impl Link {
     /// Where machines dial, when the panel listens on this port.
     pub fn reached_at(&self, port: u16) -> String {
         if is_address(&self.address) { self.address.clone() } else { format!("{}:{port}", self.address) }
-    }
-}
-
-/// The host of `https://panel.example.org:443/path`; an IPv6 address keeps its brackets.
-fn host(url: &str) -> String {
-    let rest = url.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default();
-    match rest.find(']') {
-        Some(end) => rest[..=end].to_owned(),
-        None => rest.split(':').next().unwrap_or_default().to_owned(),
     }
 }
 

@@ -1,5 +1,6 @@
 //! Settings of letters: the mail server, and who they come from.
 
+use super::host::of_a_sender;
 use super::{Reader, SettingsError, Web, bad};
 use crate::mail::{MailError, Mailer};
 use crate::model::secrets::Secret;
@@ -16,8 +17,7 @@ pub struct Mail {
 impl Mail {
     pub(super) fn read(reader: &mut Reader, web: &Web) -> Result<Mail, SettingsError> {
         let url = reader.text("SMTP_URL", "");
-        let host = web.backend_url.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or("localhost");
-        let from = reader.text("MAIL_FROM", &format!("Roost <roost@{host}>"));
+        let from = reader.text("MAIL_FROM", &format!("Roost <roost@{}>", of_a_sender(&web.host)));
         let url = Some(url).filter(|url| !url.is_empty());
         match url.as_deref().map(|url| Mailer::new(url, &from)) {
             Some(Err(MailError::Sender(_))) => Err(bad("MAIL_FROM", &from, "a sender such as Roost <roost@example.org>")),

@@ -3,6 +3,7 @@
 //! The names are the same in both places, upper case in the environment and lower case in the file; the environment wins.
 //! A key that nobody knows, or a value that cannot be, stops the start and is named.
 
+mod host;
 mod identity;
 pub mod link;
 mod mail;
@@ -11,6 +12,7 @@ mod payments;
 pub mod secrets;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
@@ -19,11 +21,13 @@ use figment::Figment;
 use figment::providers::{Format, Toml};
 use figment::value::Value;
 
+pub use host::Hosts;
 pub use mail::Mail;
 pub use objects::Objects;
 pub use payments::Payments;
 
 use crate::identity::Setup;
+use crate::model::addresses::before_a_port;
 use crate::model::money::Credits;
 use crate::model::placing::Overcommit;
 use crate::model::secrets::Secret;
@@ -63,16 +67,22 @@ pub struct Settings {
 /// Web pages and API.
 #[derive(Debug, Clone)]
 pub struct Web {
-    /// `LISTEN`: address and port.
-    pub listen: String,
+    /// `LISTEN`: address and port. `[::]` takes IPv4 as well.
+    pub listen: SocketAddr,
     /// `BACKEND_URL`: how people reach the panel.
     pub backend_url: String,
-    /// `ALLOWED_HOSTS`: host names that requests may name, comma-separated; empty: any.
-    pub allowed_hosts: Vec<String>,
+    /// The host of `BACKEND_URL`; an IPv6 address in brackets.
+    pub host: String,
+    /// `ALLOWED_HOSTS`: host names that requests may name.
+    pub hosts: Hosts,
     /// `SECURE_COOKIES`: only over HTTPS; follows `BACKEND_URL` where unset.
     pub secure_cookies: bool,
     /// `TRUST_FORWARDED_FOR`: a proxy of ours stands in front and sets `X-Forwarded-For`.
     pub trust_forwarded_for: bool,
+    /// `CONNECTIONS_PER_ADDRESS`: most open connections of one address; without effect behind a proxy of ours.
+    pub connections_per_address: u32,
+    /// `REQUESTS_PER_MINUTE`: most requests of one token or session, and five times as many of one address; 0: no limit.
+    pub requests_per_minute: u32,
     /// `MAX_BODY_BYTES`: largest request.
     pub max_body_bytes: usize,
     /// `OPEN_REGISTRATION`: strangers may make accounts.
@@ -295,21 +305,22 @@ impl Data {
 impl Web {
     fn read(reader: &mut Reader) -> Result<Web, SettingsError> {
         let backend_url = reader.text("BACKEND_URL", "http://localhost:8000").trim_end_matches('/').to_owned();
-        if !backend_url.starts_with("http://") && !backend_url.starts_with("https://") {
+        let Some(host) = host::host(&backend_url) else {
             return Err(SettingsError::Bad {
                 name: "BACKEND_URL".to_owned(),
                 value: backend_url,
                 expected: "an address such as https://panel.example.org".to_owned(),
             });
-        }
-        let hosts = reader.text("ALLOWED_HOSTS", "");
+        };
+        let hosts = Hosts::read(&reader.text("ALLOWED_HOSTS", ""), &host);
         Ok(Web {
-            listen: reader
-                .parsed::<std::net::SocketAddr>("LISTEN", "0.0.0.0:8000", "an address and port such as 0.0.0.0:8000")?
-                .to_string(),
-            allowed_hosts: hosts.split(',').map(str::trim).filter(|host| !host.is_empty()).map(str::to_lowercase).collect(),
+            listen: reader.parsed("LISTEN", "[::]:8000", "an address and port such as 0.0.0.0:8000")?,
+            host,
+            hosts,
             secure_cookies: reader.yes("SECURE_COOKIES", backend_url.starts_with("https://"))?,
             trust_forwarded_for: reader.yes("TRUST_FORWARDED_FOR", false)?,
+            connections_per_address: reader.number("CONNECTIONS_PER_ADDRESS", "256", (1, 100_000))?,
+            requests_per_minute: reader.number("REQUESTS_PER_MINUTE", "3000", (0, 1_000_000))?,
             max_body_bytes: reader.number("MAX_BODY_BYTES", "65536", (1_024, 16 << 20))? as usize,
             open_registration: reader.yes("OPEN_REGISTRATION", true)?,
             servers_max: reader.number("SERVERS_MAX", "50", (1, 10_000))?,
@@ -322,7 +333,6 @@ impl Web {
 
 impl Node {
     fn read(reader: &mut Reader, web: &Web) -> Result<Node, SettingsError> {
-        let host = web.backend_url.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or("localhost").to_owned();
         let range = reader.text("PORT_RANGE", "25000-29999");
         let ports = range.split_once('-').and_then(|(low, high)| Some((low.parse::<u16>().ok()?, high.parse::<u16>().ok()?)));
         let ports = ports.filter(|(low, high)| *low >= 1_024 && low <= high);
@@ -337,7 +347,7 @@ impl Node {
         Ok(Node {
             embedded: reader.yes("EMBEDDED_NODE", true)?,
             public_host_is_set: !public_host.is_empty(),
-            public_host: if public_host.is_empty() { host } else { public_host },
+            public_host: if public_host.is_empty() { web.host.clone() } else { before_a_port(&public_host) },
             bind_host: reader
                 .parsed::<std::net::IpAddr>("BIND_HOST", "0.0.0.0", "an address of this machine, or 0.0.0.0 for all")?
                 .to_string(),

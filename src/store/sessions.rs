@@ -41,6 +41,16 @@ pub async fn insert(db: &Db, id: &str, data: &str, expires_at: Millis) -> Result
     db.run(&insert).await.map(drop)
 }
 
+/// Moves the end of a session on.
+pub async fn move_on(db: &Db, id: &str, expires_at: Millis) -> Result<(), StoreError> {
+    let update = Query::update()
+        .table(Sessions::Table)
+        .value(Sessions::ExpiresAt, expires_at.0)
+        .and_where(Expr::col(Sessions::Id).eq(id))
+        .to_owned();
+    db.run(&update).await.map(drop)
+}
+
 /// A session that has not expired: its data and when it will.
 pub async fn load(db: &Db, id: &str, now: Millis) -> Result<Option<(String, Millis)>, StoreError> {
     let select = Query::select()

@@ -100,9 +100,10 @@ pub async fn by_id(db: &Db, id: &UserId) -> Result<Option<User>, StoreError> {
     db.opt::<UserRow>(&select).await?.map(|row| <(User, String)>::try_from(row).map(|(user, _)| user)).transpose()
 }
 
-/// The account of this address, with its password hash.
+/// The account of this address, with its password hash: the oldest, where two were made before both forms of a domain were one.
 pub async fn by_email(db: &Db, email: &Email) -> Result<Option<(User, String)>, StoreError> {
-    let select = select().and_where(Expr::col(Users::Email).eq(email.as_str())).to_owned();
+    let forms = [email.as_str().to_owned(), email.ascii()];
+    let select = select().and_where(Expr::col(Users::Email).is_in(forms)).order_by(Users::CreatedAt, Order::Asc).limit(1).to_owned();
     db.opt::<UserRow>(&select).await?.map(TryInto::try_into).transpose()
 }
 

@@ -99,7 +99,7 @@ impl ResolvesServerCert for Own {
         if !(0..FRESH_SECS).contains(&(now - made.1)) {
             match self.authority.panel(now) {
                 Ok(fresh) => *made = (fresh, now),
-                Err(error) => tracing::error!(%error, "the panel's own certificate cannot be made anew"),
+                Err(error) => tracing::error!(error = &error as &dyn std::error::Error, "the panel's own certificate cannot be made anew"),
             }
         }
         Some(made.0.clone())

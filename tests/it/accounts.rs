@@ -3,12 +3,12 @@
 use reqwest::{Method, StatusCode};
 use roost::domain::{Policy, users};
 use roost::http::WebSettings;
-use roost::model::time::{DAY, SECOND};
+use roost::model::time::{DAY, HOUR, SECOND};
 use roost::model::users::Role;
 use serde_json::json;
 
-use crate::app::{App, PASSWORD, on_site, on_site_with};
-use crate::world::on_both;
+use crate::app::{Answer, App, Browser, PASSWORD, on_site, on_site_with};
+use crate::world::{World, on_both};
 
 const FORM: &str = "application/x-www-form-urlencoded";
 
@@ -47,7 +47,7 @@ async fn the_session_cookie_is_closed_to_scripts_and_new_at_every_login() {
         let before = ada.cookies();
         let answer = ada.post("/auth/login", &[("email", "ada@example.org"), ("password", PASSWORD)]).await;
         let set = answer.header("set-cookie");
-        for part in ["roost_session=", "HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=1209600"] {
+        for part in ["roost_session_", "HttpOnly", "SameSite=Lax", "Path=/", "Max-Age=1209600"] {
             assert!(set.contains(part), "{set}");
         }
         assert!(!set.contains("Secure"), "{set}");
@@ -245,31 +245,141 @@ async fn other_sites_change_nothing_and_see_no_socket() {
     .await;
 }
 
+/// Somebody at an address of the network, without cookies.
+async fn try_from(app: &App, address: &str, email: &str, password: &str) -> Answer {
+    let body = json!({"email": email, "password": password}).to_string();
+    let headers = [("content-type", "application/json"), ("x-forwarded-for", address)];
+    app.browser().send(Method::POST, "/auth/login", &headers, body).await
+}
+
+/// The same by a form, with the cookies of a browser.
+async fn form_from(app: &App, browser: &Browser, address: &str, path: &str, body: &str) -> Answer {
+    let headers = [("origin", app.url.as_str()), ("content-type", FORM), ("x-forwarded-for", address)];
+    browser.send(Method::POST, path, &headers, body.to_owned()).await
+}
+
+const STRANGER: &str = "198.51.100.1";
+
 #[tokio::test]
-async fn logins_are_limited_by_account_and_by_address_and_nobody_else_suffers() {
-    on_both("logins_are_limited_by_account_and_by_address_and_nobody_else_suffers", |world| async move {
+async fn whoever_guesses_waits_longer_and_longer_and_nobody_else_does() {
+    on_both("whoever_guesses_waits_longer_and_longer_and_nobody_else_does", |world| async move {
         let app = App::with(world, WebSettings { trust_forwarded_for: true, ..WebSettings::default() }).await;
-        app.player("ada@example.org").await;
+        let ada = app.player("ada@example.org").await;
         app.player("bea@example.org").await;
-        let try_from = |address: String, email: &'static str, password: &'static str| {
-            let browser = app.browser();
-            async move {
-                let body = serde_json::json!({"email": email, "password": password}).to_string();
-                let headers = [("content-type", "application/json"), ("x-forwarded-for", address.as_str())];
-                browser.send(Method::POST, "/auth/login", &headers, body).await
-            }
-        };
-        for n in 0..10 {
-            let answer = try_from(format!("198.51.100.{n}"), "ada@example.org", "wrong password").await;
-            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY);
+        let mut waits = Vec::new();
+        for _ in 0..12 {
+            let answer = try_from(&app, STRANGER, "ada@example.org", "wrong password").await;
+            let wait = if answer.status == StatusCode::TOO_MANY_REQUESTS { answer.header("retry-after").parse().unwrap() } else { 0 };
+            assert!(wait > 0 || answer.status == StatusCode::UNPROCESSABLE_ENTITY, "{}", answer.status);
+            waits.push(wait);
+            app.world.clock.pass(wait * SECOND);
         }
-        let answer = try_from("198.51.100.99".to_owned(), "ada@example.org", PASSWORD).await;
-        assert_eq!(answer.status, StatusCode::TOO_MANY_REQUESTS);
-        assert!(answer.header("retry-after").parse::<u64>().unwrap() >= 1);
-        let answer = try_from("198.51.100.99".to_owned(), "bea@example.org", PASSWORD).await;
-        assert_eq!(answer.status, StatusCode::OK, "another account is not touched");
-        let claimed = try_from("192.0.2.1, 198.51.100.99".to_owned(), "nobody@example.org", PASSWORD).await;
-        assert_eq!(claimed.status, StatusCode::UNPROCESSABLE_ENTITY);
+        assert!(
+            waits[..5].iter().all(|wait| *wait == 0) && waits.windows(2).filter(|pair| pair[0] > 0).all(|pair| pair[1] == 0),
+            "{waits:?}"
+        );
+        let grown: Vec<i64> = waits.into_iter().filter(|wait| *wait > 0).collect();
+        assert!(grown.len() >= 3 && grown.windows(2).all(|pair| pair[0] < pair[1]), "{grown:?}");
+        try_from(&app, STRANGER, "ada@example.org", "wrong password").await;
+        assert_eq!(try_from(&app, STRANGER, "ada@example.org", PASSWORD).await.status, StatusCode::TOO_MANY_REQUESTS, "also with luck");
+        assert_eq!(try_from(&app, STRANGER, "bea@example.org", PASSWORD).await.status, StatusCode::OK, "another account is not touched");
+        // From elsewhere, whatever anybody tries: many strangers at many places among them.
+        for n in 0..150 {
+            let answer = try_from(&app, &format!("192.0.2.{n}"), "ada@example.org", "wrong password").await;
+            assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "each has a first try");
+        }
+        let elsewhere = try_from(&app, "203.0.113.9, 203.0.113.1", "ada@example.org", PASSWORD).await;
+        assert_eq!(elsewhere.status, StatusCode::OK, "the owner among them");
+        // A browser that the account was opened with is let through even where the stranger sits.
+        assert_eq!(form_from(&app, &ada, STRANGER, "/auth/logout", "").await.status, StatusCode::SEE_OTHER);
+        let body = format!("email=ada%40example.org&password={}", PASSWORD.replace(' ', "+"));
+        let fresh = form_from(&app, &app.browser(), STRANGER, "/auth/login", &body).await;
+        assert_eq!(fresh.status, StatusCode::TOO_MANY_REQUESTS, "another browser there is not");
+        assert_eq!(form_from(&app, &ada, STRANGER, "/auth/login", &body).await.location(), "/dashboard");
+        // And its word is for its own account only.
+        for _ in 0..6 {
+            try_from(&app, STRANGER, "bea@example.org", "wrong password").await;
+        }
+        let other = form_from(&app, &ada, STRANGER, "/auth/login", "email=bea%40example.org&password=wrong+password").await;
+        assert_eq!(other.status, StatusCode::TOO_MANY_REQUESTS);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn what_strangers_try_at_the_login_keeps_no_owner_from_confirming_or_changing_the_password() {
+    on_both("what_strangers_try_at_the_login_keeps_no_owner_from_confirming_or_changing_the_password", |world| async move {
+        let app = App::with(world, WebSettings { trust_forwarded_for: true, ..WebSettings::default() }).await;
+        let ada = app.player("ada@example.org").await;
+        for _ in 0..12 {
+            try_from(&app, STRANGER, "ada@example.org", "wrong password").await;
+        }
+        let current = format!("current={}", PASSWORD.replace(' ', "+"));
+        let confirmed = form_from(&app, &ada, STRANGER, "/account/confirm", &current).await;
+        assert_eq!((confirmed.status, confirmed.location()), (StatusCode::SEE_OTHER, "/account/security"));
+        // Somebody who found the browser open guesses no faster than a stranger.
+        let mut met = Vec::new();
+        for _ in 0..8 {
+            met.push(form_from(&app, &ada, STRANGER, "/account/confirm", "current=wrong+password").await.status);
+        }
+        assert_eq!(met.iter().filter(|status| **status == StatusCode::UNPROCESSABLE_ENTITY).count(), 5, "{met:?}");
+        app.world.clock.pass(HOUR);
+        let changed = form_from(&app, &ada, STRANGER, "/account/password", &format!("{current}&new=another+password")).await;
+        assert_eq!((changed.status, changed.location()), (StatusCode::SEE_OTHER, "/account"));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn two_panels_on_one_host_keep_their_cookies_apart() {
+    on_both("two_panels_on_one_host_keep_their_cookies_apart", |world| async move {
+        let folder = crate::world::folder();
+        let url = format!("sqlite://{}/roost.db", folder.path().display());
+        let other = World::open(&url, world.clock.clone(), Policy::default()).await;
+        let (one, two) = (App::start(world).await, App::start(other).await);
+        let ada = one.player("ada@example.org").await;
+        two.account("ada@example.org", Role::Player).await;
+        // Browsers know a host and no port: what one panel sets, the other one is sent.
+        let answer = form_from(
+            &two,
+            &ada.at(&two.url),
+            STRANGER,
+            "/auth/login",
+            &format!("email=ada%40example.org&password={}", PASSWORD.replace(' ', "+")),
+        )
+        .await;
+        assert_eq!(answer.location(), "/dashboard");
+        for app in [&one, &two] {
+            assert_eq!(ada.at(&app.url).get("/dashboard").await.status, StatusCode::OK);
+        }
+        assert_eq!(ada.post("/auth/logout", &[]).await.location(), "/auth/login");
+        assert_eq!(ada.get("/dashboard").await.status, StatusCode::SEE_OTHER);
+        let there = ada.at(&two.url).get("/dashboard").await;
+        assert_eq!(there.status, StatusCode::OK);
+        there.lacks("You are logged out.");
+        drop(two);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn cookies_over_https_are_of_this_host_alone() {
+    on_both("cookies_over_https_are_of_this_host_alone", |world| async move {
+        let app = App::with(
+            world,
+            WebSettings { secure_cookies: true, backend_url: "https://roost.example".to_owned(), ..WebSettings::default() },
+        )
+        .await;
+        app.account("ada@example.org", Role::Player).await;
+        let headers = [("origin", "https://roost.example"), ("content-type", FORM)];
+        let body = format!("email=ada%40example.org&password={}", PASSWORD.replace(' ', "+"));
+        let answer = app.browser().send(Method::POST, "/auth/login", &headers, body).await;
+        let set: Vec<&str> = answer.headers.get_all("set-cookie").iter().map(|value| value.to_str().unwrap()).collect();
+        assert_eq!(set.len(), 2, "a session and a browser that is known: {set:?}");
+        for cookie in set {
+            assert!(cookie.starts_with("__Host-roost_"), "{cookie}");
+            assert!(cookie.contains("; Secure") && cookie.contains("; Path=/") && !cookie.contains("Domain"), "{cookie}");
+        }
     })
     .await;
 }

@@ -2,7 +2,6 @@
 //! the test plays. [`Browser`] is somebody with cookies, [`Program`] somebody with a token.
 
 use std::future::Future;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,6 +10,7 @@ use reqwest::cookie::{CookieStore, Jar};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Method, StatusCode, redirect};
 use roost::domain::{Actor, Policy, tokens};
+use roost::http::listener::{Bounds, Waits, serve};
 use roost::http::{WebSettings, router};
 use roost::model::accounts::{Email, Password};
 use roost::model::ids::UserId;
@@ -53,10 +53,16 @@ impl App {
 
     /// At a place that is known before, because the panel itself has to know it.
     pub fn at(world: World, settings: WebSettings, listener: TcpListener, url: String) -> App {
+        App::held(world, settings, listener, url, Bounds { all: 10_000, of_address: None }, Waits::default())
+    }
+
+    /// With bounds of its own for connections.
+    pub fn held(world: World, settings: WebSettings, listener: TcpListener, url: String, bounds: Bounds, waits: Waits) -> App {
         let stop = settings.stop.clone();
-        let router = router(world.ctx.clone(), settings).into_make_service_with_connect_info::<SocketAddr>();
+        let router = router(world.ctx.clone(), settings);
         let mut tasks = JoinSet::new();
-        tasks.spawn(async move { axum::serve(listener, router).await.expect("it serves") });
+        // As `axum::serve` would: the test ends before the site does.
+        tasks.spawn(serve(listener, router, bounds, waits, CancellationToken::new()));
         App { world, url, stop, tasks }
     }
 
@@ -71,7 +77,13 @@ impl App {
     /// Somebody with a fresh account, signed in.
     pub async fn player(&self, email: &str) -> Browser {
         let browser = self.browser();
-        let answer = browser.post("/auth/register", &[("email", email), ("password", PASSWORD)]).await;
+        let fields = [("email", email), ("password", PASSWORD)];
+        let mut answer = browser.post("/auth/register", &fields).await;
+        if self.world.ctx.mail.is_some() {
+            // The answer goes by letter, and the account is there.
+            answer.shows("Look at your letters");
+            answer = browser.post("/auth/login", &fields).await;
+        }
         assert_eq!((answer.status, answer.location()), (StatusCode::SEE_OTHER, "/dashboard"), "{}", answer.text);
         browser
     }
@@ -107,6 +119,11 @@ impl App {
     /// Whoever this is, by a token.
     pub async fn program(&self, actor: &Actor) -> Program {
         let (_, secret) = tokens::create(&self.world.ctx, actor, "a test", 1, Scopes::all()).await.expect("a token");
+        self.program_with(secret)
+    }
+
+    /// Whoever shows this token.
+    pub fn program_with(&self, secret: String) -> Program {
         crate::services::ring();
         Program { client: reqwest::Client::new(), url: self.url.clone(), secret }
     }
@@ -190,6 +207,11 @@ pub struct Browser {
 }
 
 impl Browser {
+    /// The same browser at another site.
+    pub fn at(&self, url: &str) -> Browser {
+        Browser { client: self.client.clone(), jar: self.jar.clone(), url: url.to_owned() }
+    }
+
     pub async fn get(&self, path: &str) -> Answer {
         Answer::of(self.client.get(format!("{}{path}", self.url)).header("accept", "text/html").send().await.expect("answered")).await
     }
@@ -277,6 +299,11 @@ impl Socket {
             Err(SocketError::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("{path}: {error}"),
         }
+    }
+
+    /// Says something; false when the socket has ended.
+    pub async fn try_say(&mut self, text: &str) -> bool {
+        self.0.send(Message::text(text.to_owned())).await.is_ok()
     }
 
     pub async fn say(&mut self, text: &str) {

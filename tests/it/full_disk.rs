@@ -6,7 +6,7 @@ use std::sync::Arc;
 use reqwest::{Method, StatusCode};
 use roost::domain::{Policy, billing, servers};
 use roost::model::servers::{Phase, Seen};
-use roost::model::time::HOUR;
+use roost::model::time::{DAY, HOUR};
 use roost::store::ledger;
 use roost::wire::agent::{EventKind, FromNode};
 use serde_json::json;
@@ -50,6 +50,20 @@ async fn a_full_disk_under_the_database_is_explained_and_nothing_is_lost() {
     assert_eq!(page.status, StatusCode::OK, "pages are still shown");
     page.shows("Valley of Echoes");
     assert_eq!(browser.get(&format!("/servers/{}", first.id)).await.status, StatusCode::OK);
+    let log_in = [("email", "ada@example.org"), ("password", crate::app::PASSWORD)];
+    let mut refused_log_in = app.browser().post("/auth/login", &log_in).await;
+    for _ in 0..TRIES {
+        if refused_log_in.status != StatusCode::SEE_OTHER {
+            break;
+        }
+        refused_log_in = app.browser().post("/auth/login", &log_in).await;
+    }
+    assert_eq!(refused_log_in.status, StatusCode::SERVICE_UNAVAILABLE, "{}", refused_log_in.text);
+    refused_log_in.shows("disk of this panel is full");
+    // Whoever is signed in reads on, also when the end of the session is to be moved on.
+    app.world.clock.pass(2 * DAY);
+    assert_eq!(browser.get("/dashboard").await.status, StatusCode::OK);
+    app.world.clock.pass(-2 * DAY);
     let billed = billing::tick(&app.world.ctx).await;
     assert!(billed.is_err_and(|refusal| refusal.is_full() && refusal.is_busy()), "it is tried again with the next tick");
 

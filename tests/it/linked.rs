@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use roost::domain::{Actor, Ctx, Outside, nodes, servers};
 use roost::engines::docker::DockerEngine;
-use roost::http::link::{LinkSettings, serve};
+use roost::http::link::{LinkSettings, STRANGERS_MAX, serve};
 use roost::identity::Providers;
 use roost::model::ids::{NodeId, ServerId};
 use roost::model::nodes::{Node, Profile, Specs};
@@ -118,6 +118,7 @@ async fn open(url: &str, world: &World, folder: &std::path::Path, lives: i64) ->
         authority: authority.clone(),
         connect: Arc::new(move |node| engine.connect(node)),
         certificate_lives: lives,
+        strangers: STRANGERS_MAX,
         stop: CancellationToken::new(),
     };
     let (door, work) = (ctx.clone(), ctx.clone());

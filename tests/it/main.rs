@@ -30,6 +30,7 @@ mod layers_web;
 mod leftovers;
 #[allow(dead_code)]
 mod linked;
+mod listener;
 mod machines;
 mod node;
 mod nodes_web;
@@ -57,6 +58,7 @@ mod sign_in_web;
 mod starting;
 mod storage;
 mod story;
+mod strangers;
 #[allow(dead_code)]
 mod stripe_peer;
 mod subscriptions;

@@ -48,6 +48,8 @@ impl Program {
             ("PROXY_BINARY", docker.proxy_binary().display().to_string()),
             ("LOG_LEVEL", "info".to_owned()),
             ("NODE_LISTEN", "127.0.0.1:0".to_owned()),
+            // Tests ask on and on.
+            ("REQUESTS_PER_MINUTE", "0".to_owned()),
         ]
         .map(|(name, value)| (name.to_owned(), value))
         .to_vec();

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use roost::domain::{Actor, Policy, Refusal, mails, sign_in};
 use roost::model::accounts::Email;
 use roost::model::mails::Mail;
@@ -196,7 +196,7 @@ async fn a_link_ends_with_its_hour_with_a_newer_one_and_with_every_change_to_it(
 #[tokio::test]
 async fn unknown_addresses_get_the_same_answer_and_no_letter() {
     with_mail("unknown_addresses_get_the_same_answer_and_no_letter", |app, server| async move {
-        app.player(ADA).await;
+        let known_browser = app.player(ADA).await;
         app.player("eve@example.org").await;
         mails::tick(&app.world.ctx).await.unwrap();
         server.empty();
@@ -221,10 +221,44 @@ async fn unknown_addresses_get_the_same_answer_and_no_letter() {
         assert!(apart.as_millis() < 25, "{known:?} {unknown:?}");
         assert_eq!(ask(&browser, ADA).await.status, StatusCode::TOO_MANY_REQUESTS, "one address");
         assert_eq!(ask(&browser, "eve@example.org").await.status, StatusCode::OK, "and no other");
+        assert_eq!(ask(&known_browser, ADA).await.status, StatusCode::OK, "what strangers ask for keeps its owner from nothing");
         wait_posted(&app, 1).await;
         mails::tick(&app.world.ctx).await.unwrap();
         assert!(server.letters().iter().all(|letter| letter.contains("To: ada@example.org")), "nobody else gets one");
         assert_eq!(ask(&browser, "ada").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn registering_tells_nobody_whether_an_address_is_known_where_letters_are_sent() {
+    with_mail("registering_tells_nobody_whether_an_address_is_known_where_letters_are_sent", |app, server| async move {
+        app.player(ADA).await;
+        mails::tick(&app.world.ctx).await.unwrap();
+        server.empty();
+        let register = |email: &'static str| {
+            let browser = app.browser();
+            async move {
+                let begin = Instant::now();
+                let answer = browser.post("/auth/register", &[("email", email), ("password", PASSWORD)]).await;
+                (answer, begin.elapsed())
+            }
+        };
+        let (known, known_took) = register(ADA).await;
+        let (unknown, unknown_took) = register("bea@example.org").await;
+        assert_eq!((known.status, unknown.status), (StatusCode::OK, StatusCode::OK));
+        assert_eq!(known.text.replace(ADA, "?"), unknown.text.replace("bea@example.org", "?"));
+        assert!(known.headers.get("set-cookie").is_none() && unknown.headers.get("set-cookie").is_none());
+        assert!(known_took.abs_diff(unknown_took).as_millis() < 60, "{known_took:?} {unknown_took:?}");
+        let body = format!("{{\"email\":\"{ADA}\",\"password\":\"{PASSWORD}\"}}");
+        let json = app.browser().send(Method::POST, "/auth/register", &[("content-type", "application/json")], body).await;
+        assert_eq!((json.status, json.text.as_str()), (StatusCode::ACCEPTED, ""));
+        wait_posted(&app, 1).await;
+        mails::tick(&app.world.ctx).await.unwrap();
+        let letters = server.letters();
+        assert!(letters.iter().any(|letter| letter.contains("To: ada@example.org") && letter.contains("You have an account already")));
+        assert!(letters.iter().any(|letter| letter.contains("To: bea@example.org") && letter.contains("Is this your address?")));
+        app.log_in("bea@example.org").await;
     })
     .await;
 }

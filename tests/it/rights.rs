@@ -465,7 +465,7 @@ async fn a_role_that_is_taken_away_counts_from_the_next_request() {
         let browser = app.log_in("eye@example.org").await;
         assert_eq!(browser.get("/nodes").await.status, StatusCode::OK);
         app.world.clock.pass(SECOND);
-        users::log_out_everywhere(&app.world.ctx, &eye).await.expect("ended");
+        users::log_out_everywhere(&app.world.ctx, &eye, false).await.expect("ended");
         assert_eq!(met_answer(&browser.get("/nodes").await), Meets::Login);
     })
     .await;

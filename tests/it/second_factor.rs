@@ -289,7 +289,7 @@ async fn tries_are_limited_by_account_and_by_address_and_nobody_else_suffers() {
     on_both("tries_are_limited_by_account_and_by_address_and_nobody_else_suffers", |world| async move {
         let app = App::with(world, WebSettings { trust_forwarded_for: true, ..WebSettings::default() }).await;
         let (ada, bea) = (app.player(ADA).await, app.player("bea@example.org").await);
-        let (_phone, _) = set_up(&app, &ada).await;
+        let (_phone, own) = set_up(&app, &ada).await;
         let (_, others) = set_up(&app, &bea).await;
         let browser = first_step(&app).await;
         let mut met = Vec::new();
@@ -302,6 +302,10 @@ async fn tries_are_limited_by_account_and_by_address_and_nobody_else_suffers() {
         let let_through = met.iter().filter(|status| **status == StatusCode::UNPROCESSABLE_ENTITY).count();
         assert!((8..=10).contains(&let_through), "{met:?}");
         assert_eq!(met.last(), Some(&StatusCode::TOO_MANY_REQUESTS), "from wherever");
+        // Somebody who has the password keeps its owner from nothing, in a browser that the account was opened with.
+        ada.post("/auth/logout", &[]).await;
+        ada.post("/auth/login", &[("email", ADA), ("password", PASSWORD)]).await;
+        assert_eq!(try_code(&ada, &own[0]).await.location(), "/dashboard");
         let other = app.browser();
         let answer = other.post("/auth/login", &[("email", "bea@example.org"), ("password", PASSWORD)]).await;
         assert_eq!(answer.location(), "/auth/second");

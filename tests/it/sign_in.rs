@@ -324,7 +324,7 @@ async fn a_log_in_leads_back_to_this_site_only_and_under_a_new_session() {
         let session = |browser: &Browser| {
             let cookies = browser.cookies().unwrap();
             let all = cookies.to_str().unwrap().to_owned();
-            all.split("; ").find(|pair| pair.starts_with("roost_session=")).unwrap().to_owned()
+            all.split("; ").find(|pair| pair.starts_with("roost_session_")).unwrap().to_owned()
         };
         let before = session(&browser);
         browser.post("/auth/logout", &[]).await;

@@ -262,6 +262,22 @@ fn whole_folders_are_removed_in_one_way() {
     assert_none("archives::remove::remove is the way to remove a folder", &wrong);
 }
 
+/// An error that is logged by its own words alone loses what it came from, which is most often the part that helps. The node's errors are
+/// told to the panel by their words, and name their causes in them.
+#[test]
+fn errors_are_logged_with_their_causes() {
+    let mut wrong = Vec::new();
+    for (name, text) in rust_files(&["src"]) {
+        if name.starts_with("src/node/") || name.starts_with("src/proxy/") {
+            continue;
+        }
+        let lines = code(&text).lines().map(str::to_owned).collect::<Vec<_>>();
+        let found = lines.iter().filter(|line| ["%error", "?error", "%err,", "error = %"].iter().any(|word| line.contains(word)));
+        wrong.extend(found.map(|line| format!("{name}: {}", line.trim())));
+    }
+    assert_none("Log an error as `error = &error as &dyn std::error::Error`", &wrong);
+}
+
 #[test]
 fn the_top_level_holds_what_it_should() {
     let names = fs::read_dir(root()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());

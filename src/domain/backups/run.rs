@@ -157,7 +157,7 @@ pub(in crate::domain) async fn hand_on(ctx: &Ctx, node: &crate::model::ids::Node
     match ctx.engine.deliver(node, ToNode::Command(command)) {
         Ok(()) => {
             if let Err(error) = commands::sent(&ctx.db, &id, now).await {
-                tracing::warn!(command = %id, %error, "the command was sent, which could not be noted; it will be sent again");
+                tracing::warn!(command = %id, error = &error as &dyn std::error::Error, "the command was sent, which could not be noted; it will be sent again");
             }
         }
         Err(why) => tracing::info!(command = %id, reason = %why, "the command waits in the outbox"),

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::{BATCH, cache};
 use crate::domain::servers::{absorb_event, absorb_report, end_left_over, farewell, look_answered, note_disk};
 use crate::domain::{Change, Ctx, Refusal, backups};
+use crate::model::addresses::before_a_port;
 use crate::model::idleness::{Quiet, Sample};
 use crate::model::ids::{NodeId, ServerId, UserId};
 use crate::model::nodes::{Load, OFFLINE_AFTER, Profile, Specs};
@@ -110,7 +111,7 @@ async fn register(ctx: &Ctx, id: &NodeId, version: u32, specs: &Specs, profile: 
         && node.public_host.is_empty()
         && let Some(from) = heard.from
     {
-        profile.public_host = from.to_canonical().to_string();
+        profile.public_host = before_a_port(&from.to_canonical().to_string());
     }
     nodes::register(&ctx.db, id, version, specs, &profile).await?;
     // Perhaps another panel has heard it since this one did.

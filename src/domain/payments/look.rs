@@ -59,16 +59,20 @@ async fn one(ctx: &Ctx, till: &Stripe, mut row: Payment) {
     match payments::save(&ctx.db, &mut row).await {
         Ok(()) => {}
         Err(StoreError::Stale) => return,
-        Err(error) => return tracing::warn!(payment = %row.id, %error, "a payment could not be taken up; next time again"),
+        Err(error) => {
+            return tracing::warn!(payment = %row.id, error = &error as &dyn std::error::Error, "a payment could not be taken up; next time again");
+        }
     }
     let id = row.id.clone();
     let before = row.clone();
     match look(ctx, till, row).await {
         Ok(()) | Err(Seen::Refused(Refusal::Store(StoreError::Stale))) => {}
-        Err(Seen::Refused(error)) => tracing::warn!(payment = %id, %error, "a payment could not be written down; it is looked at again"),
+        Err(Seen::Refused(error)) => {
+            tracing::warn!(payment = %id, error = &error as &dyn std::error::Error, "a payment could not be written down; it is looked at again");
+        }
         Err(Seen::Failed(failure)) => {
             if let Err(error) = later(ctx, before, &failure).await {
-                tracing::warn!(payment = %id, %error, "a payment could not be put off");
+                tracing::warn!(payment = %id, error = &error as &dyn std::error::Error, "a payment could not be put off");
             }
         }
     }

@@ -4,6 +4,7 @@
 use totp_rs::{Builder, Totp};
 
 use super::codes;
+use crate::domain::limits::From;
 use crate::domain::sign_in::{Proof, Told, post_letter};
 use crate::domain::{Actor, Change, Ctx, Fields, Refusal};
 use crate::model::ids::UserId;
@@ -94,7 +95,8 @@ pub async fn confirm_app(
     from: std::net::IpAddr,
     _proof: Proof,
 ) -> Result<Option<Vec<String>>, Refusal> {
-    ctx.limits.code(from, actor.user.id.as_str())?;
+    // Signed in and shown to be the owner: others at the log-in do not count here.
+    ctx.limits.code(From { address: from, known: Some("signed in") }, actor.user.id.as_str())?;
     let user = &actor.user.id;
     let gone = || Refusal::Conflict("Nothing is being set up any more. Begin again.".to_owned());
     let (sealed, totp) = pending(ctx, actor).await?.ok_or_else(gone)?;

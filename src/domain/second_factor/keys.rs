@@ -151,8 +151,8 @@ pub async fn begin_passkey(ctx: &Ctx, actor: &Actor, browser: &str, _proof: Proo
     keep(ctx, ADD, browser, Some(&actor.user.id), &state, options).await
 }
 
-fn unexpected(what: &str, error: &dyn std::error::Error) -> Refusal {
-    tracing::warn!(%error, "{what}");
+fn unexpected(what: &str, error: &(dyn std::error::Error + 'static)) -> Refusal {
+    tracing::warn!(error, "{what}");
     not_taken()
 }
 

@@ -7,9 +7,7 @@ mod app;
 mod codes;
 mod keys;
 
-use std::net::IpAddr;
-
-use super::sign_in::{Told, post_letter};
+use super::sign_in::{Told, Whence, post_letter};
 use super::{Actor, Change, Ctx, Fields, Refusal};
 use crate::model::ids::UserId;
 use crate::model::users::{Right, User};
@@ -63,9 +61,10 @@ pub async fn asked(ctx: &Ctx, user: &UserId) -> Result<bool, Refusal> {
 ///
 /// # Errors
 /// [`Refusal::Invalid`] at `code`; [`Refusal::TooMany`]; [`Refusal::Conflict`] where the account is shut out.
-pub async fn take_code(ctx: &Ctx, user: &User, code: &str, from: IpAddr) -> Result<(), Refusal> {
+pub async fn take_code(ctx: &Ctx, user: &User, code: &str, whence: &Whence) -> Result<(), Refusal> {
     super::sign_in::admit(user)?;
-    ctx.limits.code(from, user.id.as_str())?;
+    let known = whence.known(ctx, &user.email);
+    ctx.limits.code(whence.limited(known.as_ref()), user.id.as_str())?;
     let code: String = code.chars().filter(char::is_ascii_alphanumeric).take(CODE_MAX).collect::<String>().to_lowercase();
     let right = if app::digits(&code) { app::take(ctx, &user.id, &code).await? } else { codes::take(ctx, user, &code).await? };
     if right {

@@ -42,7 +42,9 @@ pub async fn reconcile(ctx: &Arc<Ctx>, all: bool) -> Result<u64, Refusal> {
             }
             match update(ctx, &server.id, &Cause::new("", ""), |_, _| Ok(())).await {
                 Ok(_) | Err(Refusal::NotFound) => {}
-                Err(error) => tracing::warn!(server = %server.id, %error, "this server could not be looked at; next time again"),
+                Err(error) => {
+                    tracing::warn!(server = %server.id, error = &error as &dyn std::error::Error, "this server could not be looked at; next time again");
+                }
             }
         }
         if !full {

@@ -304,6 +304,6 @@ async fn send(ctx: &Ctx, server: &Server, command: Command, now: Millis) {
     if let Err(why) = ctx.engine.deliver(&server.node, ToNode::Command(command)) {
         tracing::info!(server = %server.id, command = %id, reason = %why, "the command waits in the outbox");
     } else if let Err(error) = commands::sent(&ctx.db, &id, now).await {
-        tracing::warn!(command = %id, %error, "the command was sent, which could not be noted; it will be sent again");
+        tracing::warn!(command = %id, error = &error as &dyn std::error::Error, "the command was sent, which could not be noted; it will be sent again");
     }
 }

@@ -29,6 +29,8 @@ pub(crate) enum Told<'a> {
     CodeUsed(u64),
     /// An admin took every second factor away.
     FactorsRemoved,
+    /// Somebody wanted to make an account with its address.
+    Registered,
 }
 
 impl Told<'_> {
@@ -53,6 +55,10 @@ impl Told<'_> {
             Told::FactorsRemoved => (
                 "Your second factor was removed",
                 "An admin removed your app, your passkeys and your recovery codes. Your password alone opens your account now.".to_owned(),
+            ),
+            Told::Registered => (
+                "You have an account already",
+                "Somebody, most likely you, wanted to make an account with this address. You have one: log in to it, or choose a new password where you log in.".to_owned(),
             ),
             Told::CodeUsed(left) => {
                 ("A recovery code was used", format!("Somebody logged in to your account with a recovery code. {left} are left."))

@@ -6,7 +6,7 @@
 
 use std::net::IpAddr;
 
-use super::{Entry, Proof, admit, enter, letters};
+use super::{Entry, Proof, Whence, admit, enter, letters};
 use crate::domain::{Actor, Change, Ctx, Fields, Refusal, mails, second_factor};
 use crate::model::accounts::{Email, Password};
 use crate::model::ids::{LinkId, UserId};
@@ -106,14 +106,15 @@ pub(crate) async fn post_verification(ctx: &Ctx, tx: &Db, user: &User) -> Result
 ///
 /// # Errors
 /// [`Refusal::Conflict`] where it is verified, or there is no mail server; [`Refusal::TooMany`].
-pub async fn request_verification(ctx: &Ctx, actor: &Actor, from: IpAddr) -> Result<(), Refusal> {
+pub async fn request_verification(ctx: &Ctx, actor: &Actor, whence: &Whence) -> Result<(), Refusal> {
     if actor.user.email_verified_at.is_some() {
         return Err(Refusal::Conflict("Your address is verified already.".to_owned()));
     }
     if ctx.mail.is_none() {
         return Err(Refusal::Conflict("This panel sends no letters, so that it cannot verify addresses.".to_owned()));
     }
-    ctx.limits.letter(from, &actor.user.email)?;
+    let known = whence.known(ctx, &actor.user.email);
+    ctx.limits.letter(whence.limited(known.as_ref()), &actor.user.email)?;
     let tx = ctx.db.begin().await?;
     post_verification(ctx, &tx, &actor.user).await?;
     Ok(tx.commit().await?)
@@ -139,10 +140,11 @@ pub async fn verify(ctx: &Ctx, actor: &Actor, token: &str) -> Result<(), Refusal
 ///
 /// # Errors
 /// [`Refusal::Invalid`] at `email`; [`Refusal::TooMany`].
-pub fn check_reset(ctx: &Ctx, email: &str, from: IpAddr) -> Result<Email, Refusal> {
+pub fn check_reset(ctx: &Ctx, email: &str, whence: &Whence) -> Result<Email, Refusal> {
     let mut fields = Fields::default();
     let Some(email) = Email::parse(email).map_err(|why| fields.add("email", why)).ok() else { return Err(Refusal::Invalid(fields)) };
-    ctx.limits.letter(from, email.as_str())?;
+    let known = whence.known(ctx, email.as_str());
+    ctx.limits.letter(whence.limited(known.as_ref()), email.as_str())?;
     Ok(email)
 }
 
@@ -192,7 +194,7 @@ pub async fn reset(ctx: &Ctx, token: &str, password: &str, from: IpAddr) -> Resu
     let password = Password::parse(password).map_err(|why| fields.add("password", why)).ok();
     let Some(password) = password else { return Err(Refusal::Invalid(fields)) };
     admit(&link.user)?;
-    ctx.limits.login(from, &link.user.email)?;
+    ctx.limits.link(from)?;
     let hash = ctx.hasher.hash(password).await;
     let now = ctx.clock.now();
     let user = &link.user;

@@ -4,6 +4,7 @@
 //! a [`Proof`] that its owner has shown who they are within the last minutes, which only this room can make.
 
 mod arrive;
+mod browsers;
 mod letters;
 mod links;
 mod ways;
@@ -17,6 +18,7 @@ use crate::model::users::User;
 use crate::store::{account_links, challenges, sign_in_flows, users as rows};
 
 pub use arrive::{Arrival, Newcomer, Purpose, Returned, arrive, begin, settle};
+pub use browsers::{KNOWN_DAYS, Whence, remember};
 pub(super) use letters::{Told, post as post_letter};
 pub use links::{Link, check_reset, find_reset, first_password, make_reset_link, request_reset, request_verification, reset, verify};
 pub(super) use links::{post_verification, written};
@@ -92,8 +94,8 @@ impl Proof {
 ///
 /// # Errors
 /// As [`users::login`]; [`Refusal::Conflict`] where the account is shut out.
-pub async fn by_password(ctx: &Ctx, email: &str, password: &str, from: IpAddr) -> Result<Entry, Refusal> {
-    enter(ctx, users::login(ctx, email, password, from).await?).await
+pub async fn by_password(ctx: &Ctx, email: &str, password: &str, whence: &Whence) -> Result<Entry, Refusal> {
+    enter(ctx, users::login(ctx, email, password, whence).await?).await
 }
 
 /// Where somebody gets who has taken the first step.
@@ -117,11 +119,13 @@ pub(super) fn admit(user: &User) -> Result<(), Refusal> {
 /// # Errors
 /// [`Refusal::Invalid`] at `current`; [`Refusal::TooMany`].
 pub async fn confirm(ctx: &Ctx, actor: &Actor, password: &str, from: IpAddr) -> Result<(), Refusal> {
-    ctx.limits.login(from, &actor.user.email)?;
+    let tried = ctx.limits.confirm(ctx.clock.now(), from, actor.user.id.as_str())?;
     let hash = rows::with_hash(&ctx.db, &actor.user.id).await?.map(|(_, hash)| hash);
     let typed: String = password.chars().take(256).collect();
     let mut fields = Fields::default();
-    if !ctx.hasher.fits(&typed, hash).await {
+    if ctx.hasher.fits(&typed, hash).await {
+        tried.right();
+    } else {
         fields.add("current", "This is not your current password.");
     }
     fields.check()

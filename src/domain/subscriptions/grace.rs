@@ -23,7 +23,9 @@ pub(super) async fn tick(ctx: &Shared) -> Result<(), Refusal> {
         for server in all {
             match one(ctx, &server).await {
                 Ok(()) | Err(Refusal::NotFound | Refusal::Store(StoreError::Stale)) => {}
-                Err(error) => tracing::warn!(server = %server.id, %error, "an expired server could not be looked at; next time again"),
+                Err(error) => {
+                    tracing::warn!(server = %server.id, error = &error as &dyn std::error::Error, "an expired server could not be looked at; next time again");
+                }
             }
         }
     }

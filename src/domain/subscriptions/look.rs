@@ -53,7 +53,9 @@ async fn one(ctx: &Shared, till: &Stripe, mut row: Subscription) {
     match subscriptions::save(&ctx.db, &mut row).await {
         Ok(()) => {}
         Err(StoreError::Stale) => return,
-        Err(error) => return tracing::warn!(subscription = %row.id, %error, "a subscription could not be taken up; next time again"),
+        Err(error) => {
+            return tracing::warn!(subscription = %row.id, error = &error as &dyn std::error::Error, "a subscription could not be taken up; next time again");
+        }
     }
     let before = row.clone();
     match look(ctx, till, row).await {
@@ -75,7 +77,9 @@ async fn put_off(ctx: &Ctx, mut row: Subscription, why: &str) {
     match subscriptions::save(&ctx.db, &mut row).await {
         // Something was heard meanwhile, and it is due anyway.
         Ok(()) | Err(StoreError::Stale) => {}
-        Err(error) => tracing::warn!(subscription = %row.id, %error, "a subscription could not be put off"),
+        Err(error) => {
+            tracing::warn!(subscription = %row.id, error = &error as &dyn std::error::Error, "a subscription could not be put off");
+        }
     }
 }
 

@@ -52,8 +52,9 @@ pub(in crate::http) struct UserShape {
     pub email: String,
     /// `player`, `viewer`, `operator` or `admin`.
     pub role: &'static str,
-    /// Credits.
-    pub balance: String,
+    /// Credits; left out where the token does not cover billing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub balance: Option<String>,
     pub created_at: String,
 }
 
@@ -63,7 +64,7 @@ impl UserShape {
             id: user.id.to_string(),
             email: user.email.clone(),
             role: user.role.as_str(),
-            balance: user.balance.to_string(),
+            balance: Some(user.balance.to_string()),
             created_at: moment(user.created_at),
         }
     }

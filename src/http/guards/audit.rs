@@ -72,7 +72,7 @@ pub(in crate::http) async fn keep(State(web): State<Web>, request: Request, next
         signed_in(&web, &session, &trail).await;
     }
     let door = route.starts_with("/auth/");
-    if trail.is_known() || (door && status != StatusCode::TOO_MANY_REQUESTS) {
+    if (trail.is_known() || door) && status != StatusCode::TOO_MANY_REQUESTS {
         // Kept even if whoever asked has left meanwhile.
         let web = web.clone();
         let line = audit::Request { from, what, object, status: status.as_u16() };

@@ -5,10 +5,11 @@
 
 pub(in crate::http) mod audit;
 mod origin;
+pub(in crate::http) mod rate;
 
 use std::time::Duration;
 
-use axum::extract::{Request, State};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
@@ -16,6 +17,7 @@ use axum::response::{IntoResponse, Response};
 use super::Web;
 use super::problem::Problem;
 use super::routes::templates::is_upload;
+use super::who::From;
 pub(super) use origin::led_from_here;
 
 /// Longest time that a handler may take.
@@ -24,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The same for an archive on its way in. Its size has a bound of its own, kept while it comes.
 const ARCHIVE_PATIENCE: Duration = Duration::from_hours(6);
 
+/// How long a browser is to come by HTTPS only, once it has: half a year.
+const HTTPS_ONLY: &str = "max-age=15552000";
+
 /// Scripts, styles, images and sockets from here only; no frames around us, no forms to elsewhere.
 const POLICY: &str = "default-src 'self'; connect-src 'self'; img-src 'self'; object-src 'none'; frame-ancestors 'none'; \
                       form-action 'self'; base-uri 'none'";
@@ -31,12 +36,14 @@ const POLICY: &str = "default-src 'self'; connect-src 'self'; img-src 'self'; ob
 /// The checks.
 pub(super) async fn check(State(web): State<Web>, request: Request, next: Next) -> Response {
     let settings = &web.settings;
+    let (mut parts, body) = request.into_parts();
+    let Ok(From(address)) = From::from_request_parts(&mut parts, &web).await;
+    if let Err(refusal) = web.rate.check(&web, &parts.headers, address) {
+        return Problem::from(refusal).into_response();
+    }
+    let request = Request::from_parts(parts, body);
     let host = origin::host(&request);
-    let ours = settings.allowed_hosts.is_empty()
-        || host.is_some_and(|host| {
-            settings.allowed_hosts.iter().any(|allowed| origin::name(host).eq_ignore_ascii_case(origin::name(allowed)))
-        });
-    if !ours {
+    if !host.is_some_and(|host| origin::ours(host, settings)) && !settings.allowed_hosts.is_empty() {
         return Problem::new(StatusCode::MISDIRECTED_REQUEST, "This name does not belong to this panel.").into_response();
     }
     let declared = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
@@ -56,9 +63,12 @@ pub(super) async fn check(State(web): State<Web>, request: Request, next: Next) 
 }
 
 /// What browsers are told with every answer; private pages are kept by nobody.
-pub(super) async fn headers(request: Request, next: Next) -> Response {
+pub(super) async fn headers(State(web): State<Web>, request: Request, next: Next) -> Response {
     let mut response = next.run(request).await;
     let headers = response.headers_mut();
+    if web.settings.secure_cookies {
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HTTPS_ONLY));
+    }
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("same-origin"));

@@ -3,8 +3,11 @@
 //! A token in a header is proof by itself: no browser sends one for another site. Everything else has to come from here, by
 //! what browsers say of the origin, which no page can forge.
 
+use std::net::IpAddr;
+
 use axum::extract::Request;
 use axum::http::{HeaderMap, Method, header};
+use url::Url;
 
 use crate::http::WebSettings;
 use crate::http::who::shows_token;
@@ -24,6 +27,18 @@ pub(super) fn name(host: &str) -> &str {
         Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) && !name.ends_with(':') => name,
         Some(_) | None => host,
     }
+}
+
+/// Is this a name that the panel answers to?
+pub(super) fn ours(host: &str, settings: &WebSettings) -> bool {
+    let host = name(host);
+    settings.allowed_hosts.iter().any(|allowed| host.eq_ignore_ascii_case(name(allowed))) || (settings.any_address && is_address(host))
+}
+
+/// An address of the network, or this machine's name for itself: nothing that the name service of a stranger can point at us.
+fn is_address(host: &str) -> bool {
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    host.eq_ignore_ascii_case("localhost") || bare.parse::<IpAddr>().is_ok()
 }
 
 /// Refuses what another site sent.
@@ -65,22 +80,28 @@ fn from_here(headers: &HeaderMap, host: Option<&str>, settings: &WebSettings) ->
 
 /// Is the origin of this address the host that was asked for, or the address that the operator has set?
 fn same(address: &str, host: Option<&str>, settings: &WebSettings) -> bool {
-    let Some((scheme, authority)) = split(address) else { return false };
-    let host = host.map(|host| strip_default(scheme, host));
-    let asked = host.is_some_and(|host| authority.eq_ignore_ascii_case(host)) && (scheme == "https" || !settings.secure_cookies);
-    asked || split(&settings.backend_url).is_some_and(|(ours, name)| ours == scheme && name.eq_ignore_ascii_case(authority))
+    let Some(theirs) = Place::of(address) else { return false };
+    let asked = host.and_then(|host| Place::of(&format!("{}://{host}", theirs.scheme)));
+    let asked = asked.is_some_and(|asked| asked == theirs) && (theirs.scheme == "https" || !settings.secure_cookies);
+    asked || Place::of(&settings.backend_url).is_some_and(|ours| ours == theirs)
 }
 
-/// Scheme and authority of an address, without a default port.
-fn split(address: &str) -> Option<(&str, &str)> {
-    let (scheme, rest) = address.split_once("://").filter(|(scheme, _)| matches!(*scheme, "http" | "https"))?;
-    let authority = rest.split(['/', '?', '#']).next()?;
-    (!authority.is_empty() && !authority.contains('@')).then(|| (scheme, strip_default(scheme, authority)))
+/// Where an address leads, without its path. A port that goes without saying is the same as one that is said.
+#[derive(PartialEq, Eq)]
+struct Place {
+    scheme: String,
+    host: String,
+    port: Option<u16>,
 }
 
-fn strip_default<'a>(scheme: &str, authority: &'a str) -> &'a str {
-    let port = if scheme == "https" { ":443" } else { ":80" };
-    authority.strip_suffix(port).unwrap_or(authority)
+impl Place {
+    fn of(address: &str) -> Option<Place> {
+        let url = Url::parse(address).ok().filter(|url| matches!(url.scheme(), "http" | "https"))?;
+        if !url.username().is_empty() || url.password().is_some() {
+            return None;
+        }
+        Some(Place { scheme: url.scheme().to_owned(), host: url.host_str()?.to_owned(), port: url.port_or_known_default() })
+    }
 }
 
 #[cfg(test)]
@@ -134,6 +155,31 @@ mod tests {
         assert!(passes("POST", &[("origin", "https://roost.example")], &settings));
         assert!(!passes("POST", &[("origin", "http://roost.example")], &settings));
         assert!(!passes("POST", &[("origin", "http://panel.example:8000")], &settings));
+    }
+
+    #[test]
+    fn addresses_are_answered_beside_the_own_name_and_names_of_strangers_are_not() {
+        let own = WebSettings { allowed_hosts: vec!["panel.example".to_owned()], any_address: true, ..WebSettings::default() };
+        for host in ["panel.example", "PANEL.example:8000", "192.0.2.1:8000", "[::1]:8000", "[2001:db8::1]", "localhost:8000"] {
+            assert!(ours(host, &own), "{host}");
+        }
+        let set = WebSettings { any_address: false, ..own.clone() };
+        for (host, settings) in [("evil.example", &own), ("192.0.2.1.evil.example", &own), ("192.0.2.1", &set), ("localhost", &set)] {
+            assert!(!ours(host, settings), "{host}");
+        }
+    }
+
+    #[test]
+    fn ipv6_addresses_and_ports_that_go_without_saying_are_the_same_place() {
+        for (origin, host, expected) in [
+            ("http://[::1]:8101", "[::1]:8101", true),
+            ("http://[::1]:8102", "[::1]:8101", false),
+            ("https://panel.example", "panel.example:443", true),
+            ("http://panel.example:80", "panel.example", true),
+            ("http://[::1]", "[::2]", false),
+        ] {
+            assert_eq!(same(origin, Some(host), &WebSettings::default()), expected, "{origin} {host}");
+        }
     }
 
     #[test]

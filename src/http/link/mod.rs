@@ -17,24 +17,28 @@ use axum::{Extension, Router};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tower_http::limit::RequestBodyLimitLayer;
 
+use super::listener::{Bounds, Places, Refusals};
 use crate::domain::Ctx;
 use crate::model::ids::NodeId;
 use crate::trust::{Acceptor, Authority, Peer, TrustError};
 use crate::wire::agent::ToNode;
 use crate::wire::link::{JOIN_BYTES_MAX, JOIN_PATH, LINK_PATH};
-use room::{Complaints, Room};
+use room::Room;
 
-/// Handshakes under way at once; for a further one the oldest gives way.
-pub const HANDSHAKES_MAX: usize = 128;
+/// Of all connections that are not links yet, so many may be handshakes under way: one in so many. For a further one the oldest gives
+/// way.
+const HANDSHAKES_SHARE: usize = 3;
+/// Most connections that are not links yet, if there are descriptors for so many.
+pub const STRANGERS_MAX: usize = 384;
+/// Most of them from one address: the machines of one site that come back at once, and more.
+const STRANGERS_OF_ADDRESS: usize = 128;
 /// Longest handshake.
 pub const HANDSHAKE_WAIT: Duration = Duration::from_secs(10);
-/// Connections that have agreed on TLS and are not links yet.
-pub const VISITORS_MAX: usize = 256;
 /// Longest stay of a connection that does not become a link.
 pub const VISIT_WAIT: Duration = Duration::from_secs(20);
 /// Longest wait for the head of a request.
@@ -56,6 +60,8 @@ pub struct LinkSettings {
     pub connect: Connect,
     /// How long a certificate of a node lives, in milliseconds.
     pub certificate_lives: i64,
+    /// Most connections that are not links yet; see [`STRANGERS_MAX`].
+    pub strangers: usize,
     /// The end.
     pub stop: CancellationToken,
 }
@@ -65,8 +71,9 @@ struct Door {
     settings: LinkSettings,
     acceptor: Acceptor,
     room: Room,
-    visitors: Semaphore,
-    complaints: Complaints,
+    /// Of those who have agreed on TLS and are not links yet.
+    visitors: Places,
+    refusals: Refusals,
 }
 
 /// Where a connection comes from.
@@ -85,13 +92,16 @@ pub async fn serve(ctx: Arc<Ctx>, listener: TcpListener, settings: LinkSettings)
     let clock = ctx.clock.clone();
     let acceptor = Acceptor::new(settings.authority.clone(), Arc::new(move || clock.now().0 / 1_000))?;
     let stop = settings.stop.clone();
+    let handshakes = settings.strangers / HANDSHAKES_SHARE;
+    let visitors = settings.strangers - handshakes;
+    let of_address = |all: usize| STRANGERS_OF_ADDRESS.min(all / 2).max(1);
     let door = Arc::new(Door {
         ctx,
         settings,
         acceptor,
-        room: Room::new(HANDSHAKES_MAX),
-        visitors: Semaphore::new(VISITORS_MAX),
-        complaints: Complaints::default(),
+        room: Room::new(handshakes, of_address(handshakes)),
+        visitors: Places::new(Bounds { all: visitors, of_address: Some(of_address(visitors)) }),
+        refusals: Refusals::new("nodes"),
     });
     let router = Router::new()
         .route(JOIN_PATH, post(join::join).layer(RequestBodyLimitLayer::new(JOIN_BYTES_MAX)))
@@ -104,9 +114,12 @@ pub async fn serve(ctx: Arc<Ctx>, listener: TcpListener, settings: LinkSettings)
             () = stop.cancelled() => return Ok(()),
             Some(_) = connections.join_next() => {}
             accepted = listener.accept() => match accepted {
-                Ok((stream, from)) => drop(connections.spawn(connection(door.clone(), router.clone(), stream, from))),
+                Ok((stream, from)) => {
+                    let from = SocketAddr::new(from.ip().to_canonical(), from.port());
+                    connections.spawn(connection(door.clone(), router.clone(), stream, from));
+                }
                 Err(error) => {
-                    door.complaints.add(&format!("a connection was not accepted: {error}"));
+                    door.refusals.add("accept", &error.to_string());
                     tokio::time::sleep(REFUSED_WAIT).await;
                 }
             }
@@ -116,10 +129,11 @@ pub async fn serve(ctx: Arc<Ctx>, listener: TcpListener, settings: LinkSettings)
 
 /// One connection, until it has become a link or has ended.
 async fn connection(door: Arc<Door>, router: Router, stream: TcpStream, from: SocketAddr) {
-    let ticket = door.room.enter();
+    let ticket = door.room.enter(from.ip());
+    let refuse = |reason, what: &str| door.refusals.add(reason, &format!("{}: {what}", from.ip()));
     let _answers_go_out_at_once = stream.set_nodelay(true);
     let agreed = tokio::select! {
-        () = ticket.gives_way() => return door.complaints.add("a handshake gave way to newer ones"),
+        () = ticket.gives_way() => return refuse("gave-way", "a handshake gave way to newer ones"),
         agreed = tokio::time::timeout(HANDSHAKE_WAIT, door.acceptor.accept(stream)) => agreed,
     };
     drop(ticket);
@@ -127,11 +141,14 @@ async fn connection(door: Arc<Door>, router: Router, stream: TcpStream, from: So
         Ok(Ok(agreed)) => agreed,
         Ok(Err(error)) => {
             let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            return door.complaints.add(&format!("{}: {error}: {cause}", from.ip()));
+            return refuse("handshake", &format!("{error}: {cause}"));
         }
-        Err(_) => return door.complaints.add(&format!("{}: the handshake took too long", from.ip())),
+        Err(_) => return refuse("handshake", "the handshake took too long"),
     };
-    let Ok(_visit) = door.visitors.try_acquire() else { return door.complaints.add("too many visitors at once") };
+    let _visit = match door.visitors.enter(from.ip()) {
+        Ok(place) => place,
+        Err(full) => return refuse(full.word(), "too many visitors at once"),
+    };
     let router = router.layer(Extension(Shown(peer))).layer(Extension(Origin(from.ip())));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -141,7 +158,7 @@ async fn connection(door: Arc<Door>, router: Router, stream: TcpStream, from: So
         .with_upgrades();
     match tokio::time::timeout(VISIT_WAIT, served).await {
         Ok(Ok(())) => {}
-        Ok(Err(error)) => door.complaints.add(&format!("{}: {error}", from.ip())),
-        Err(_) => door.complaints.add(&format!("{}: stayed too long without a link", from.ip())),
+        Ok(Err(error)) => refuse("visit", &error.to_string()),
+        Err(_) => refuse("visit", "stayed too long without a link"),
     }
 }

@@ -1,23 +1,38 @@
-//! What keeps strangers within bounds: a room for handshakes in which the oldest gives way, and complaints that do not fill the log.
+//! What keeps strangers within bounds: a room for handshakes in which the oldest gives way, of the same address first.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 
 use tokio_util::sync::CancellationToken;
 
-/// Complaints are written down this often; those in between are counted.
-const EVERY: Duration = Duration::from_secs(10);
+use crate::model::addresses::network;
+
+struct Waiting {
+    number: u64,
+    network: IpAddr,
+    over: CancellationToken,
+}
 
 #[derive(Default)]
 struct Inside {
     next: u64,
-    waiting: VecDeque<(u64, CancellationToken)>,
+    waiting: VecDeque<Waiting>,
 }
 
-/// So many at once.
+impl Inside {
+    /// The oldest one for which this holds has to go.
+    fn give_way(&mut self, who: impl Fn(&Waiting) -> bool) {
+        if let Some(oldest) = self.waiting.iter().position(who).and_then(|place| self.waiting.remove(place)) {
+            oldest.over.cancel();
+        }
+    }
+}
+
+/// So many at once, and so many of one address.
 pub(super) struct Room {
     most: usize,
+    most_of_address: usize,
     inside: Arc<Mutex<Inside>>,
 }
 
@@ -29,22 +44,23 @@ pub(super) struct Ticket {
 }
 
 impl Room {
-    pub fn new(most: usize) -> Room {
-        Room { most, inside: Arc::default() }
+    pub fn new(most: usize, most_of_address: usize) -> Room {
+        Room { most, most_of_address, inside: Arc::default() }
     }
 
-    /// Always lets in; where it is full the oldest one gives way, so that a stalled crowd holds up nobody who is quick.
-    pub fn enter(&self) -> Ticket {
-        let over = CancellationToken::new();
+    /// Always lets in; where it is full the oldest one gives way, so that a stalled crowd holds up nobody who is quick. A crowd at one
+    /// address makes way among itself.
+    pub fn enter(&self, address: IpAddr) -> Ticket {
+        let (network, over) = (network(address), CancellationToken::new());
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        if inside.waiting.len() >= self.most
-            && let Some((_, oldest)) = inside.waiting.pop_front()
-        {
-            oldest.cancel();
+        if inside.waiting.iter().filter(|waiting| waiting.network == network).count() >= self.most_of_address {
+            inside.give_way(|waiting| waiting.network == network);
+        } else if inside.waiting.len() >= self.most {
+            inside.give_way(|_| true);
         }
         let number = inside.next;
         inside.next += 1;
-        inside.waiting.push_back((number, over.clone()));
+        inside.waiting.push_back(Waiting { number, network, over: over.clone() });
         Ticket { number, over, inside: self.inside.clone() }
     }
 }
@@ -59,25 +75,7 @@ impl Ticket {
 impl Drop for Ticket {
     fn drop(&mut self) {
         let mut inside = self.inside.lock().unwrap_or_else(PoisonError::into_inner);
-        inside.waiting.retain(|(number, _)| *number != self.number);
-    }
-}
-
-/// Complaints about strangers.
-#[derive(Default)]
-pub(super) struct Complaints(Mutex<(u64, Option<Instant>)>);
-
-impl Complaints {
-    /// Writes it down, or counts it for the next that is written down.
-    pub fn add(&self, what: &str) {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if kept.1.is_some_and(|at| at.elapsed() < EVERY) {
-            kept.0 += 1;
-            return;
-        }
-        let unsaid = std::mem::take(&mut kept.0);
-        kept.1 = Some(Instant::now());
-        tracing::warn!(what, unsaid, "somebody did not get through the door for machines");
+        inside.waiting.retain(|waiting| waiting.number != self.number);
     }
 }
 
@@ -87,15 +85,26 @@ mod tests {
 
     #[test]
     fn the_oldest_gives_way_and_whoever_left_needs_no_place() {
-        let room = Room::new(2);
-        let (first, second) = (room.enter(), room.enter());
-        let third = room.enter();
+        let room = Room::new(2, 2);
+        let mut hosts = 1..;
+        let mut enter = || room.enter(format!("192.0.2.{}", hosts.next().unwrap()).parse().unwrap());
+        let (first, second) = (enter(), enter());
+        let third = enter();
         assert!(first.over.is_cancelled() && !second.over.is_cancelled());
         drop(third);
-        let fourth = room.enter();
+        let fourth = enter();
         assert!(!second.over.is_cancelled() && !fourth.over.is_cancelled());
         drop(first);
-        let _fifth = room.enter();
+        let _fifth = enter();
         assert!(second.over.is_cancelled() && !fourth.over.is_cancelled());
+    }
+
+    #[test]
+    fn a_crowd_at_one_address_makes_way_among_itself() {
+        let room = Room::new(4, 2);
+        let other = room.enter("192.0.2.1".parse().unwrap());
+        let crowd: Vec<Ticket> = (1..5).map(|n| room.enter(format!("2001:db8::{n}").parse().unwrap())).collect();
+        assert!(!other.over.is_cancelled(), "the oldest of all, and of another address");
+        assert_eq!(crowd.iter().map(|ticket| ticket.over.is_cancelled()).collect::<Vec<_>>(), [true, true, false, false]);
     }
 }

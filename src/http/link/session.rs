@@ -133,7 +133,7 @@ impl Session {
                     let message = message.ok_or_else(|| closed("Another link of this node has taken this one's place"))?;
                     match serde_json::to_string(&message) {
                         Ok(text) => send(socket, Message::Text(text.into())).await?,
-                        Err(error) => tracing::error!(node = %self.node, %error, "a message for a node could not be written"),
+                        Err(error) => tracing::error!(node = %self.node, error = &error as &dyn std::error::Error, "a message for a node could not be written"),
                     }
                 }
                 frame = socket.recv() => match frame {

@@ -53,8 +53,4 @@ impl View for Backups {
     async fn own(&mut self, _: &Web, _: &Known) -> Result<(), Refusal> {
         std::future::pending().await
     }
-
-    async fn hear(&mut self, _: &Web, _: &Known, _: &str) -> Option<String> {
-        None
-    }
 }

@@ -55,8 +55,4 @@ impl View for Billing {
     async fn own(&mut self, _: &Web, _: &Known) -> Result<(), Refusal> {
         std::future::pending().await
     }
-
-    async fn hear(&mut self, _: &Web, _: &Known, _: &str) -> Option<String> {
-        None
-    }
 }

@@ -4,8 +4,8 @@ use axum::extract::State;
 use axum::extract::ws::WebSocketUpgrade;
 use serde_json::json;
 
-use super::View;
 use super::lines::Follower;
+use super::{Over, View};
 use crate::domain::{Change, Refusal, logs, servers};
 use crate::http::Web;
 use crate::http::problem::Answer;
@@ -13,6 +13,9 @@ use crate::http::typed::Asked;
 use crate::http::who::{Caller, Known, Named};
 use crate::model::ids::ServerId;
 use crate::model::users::Right;
+
+/// Lines beyond the limit that one socket may send; with one more it ends.
+const TOO_MANY_MAX: u32 = 500;
 
 /// A socket: each line of the log comes as `{"seq": "<number>", "text": "..."}`, each text sent goes to the game as one line.
 #[utoipa::path(
@@ -29,12 +32,13 @@ pub(in crate::http) async fn open(
 ) -> Answer {
     servers::find(&web.ctx, caller.actor(), &id, Right::SeeServer).await?;
     let log = Follower::new(id.clone(), asked.number("after").unwrap_or(0));
-    super::open(web, caller, upgrade, Console { id, gone: false, log })
+    super::open(web, caller, upgrade, Console { id, gone: false, too_many: 0, log })
 }
 
 struct Console {
     id: ServerId,
     gone: bool,
+    too_many: u32,
     log: Follower,
 }
 
@@ -73,14 +77,19 @@ impl View for Console {
         self.log.wait(web, &known.actor).await
     }
 
-    async fn hear(&mut self, web: &Web, known: &Known, text: &str) -> Option<String> {
+    async fn hear(&mut self, web: &Web, known: &Known, text: &str) -> Result<Option<String>, Over> {
         let said = logs::type_line(&web.ctx, &known.actor, &self.id, text.trim_end_matches(['\r', '\n'])).await;
         let why = match said {
-            Ok(()) => return None,
+            Ok(()) => return Ok(None),
+            Err(Refusal::TooMany { .. }) if self.too_many >= TOO_MANY_MAX => return Err(Over),
+            Err(refusal @ Refusal::TooMany { .. }) => {
+                self.too_many += 1;
+                refusal.to_string()
+            }
             Err(Refusal::Invalid(fields)) => fields.at("line").unwrap_or_default().to_owned(),
             Err(Refusal::Store(_)) => "The database did not answer. Try again.".to_owned(),
             Err(refusal) => refusal.to_string(),
         };
-        Some(format!("{}\n", json!({ "error": why })))
+        Ok(Some(format!("{}\n", json!({ "error": why }))))
     }
 }

@@ -1,4 +1,4 @@
-//! The dashboard's socket: cards that changed, the sentence on top, the balance.
+//! The dashboard's socket: cards that changed; the sentence on top and the balance for whoever may see them.
 
 use std::collections::HashSet;
 
@@ -16,6 +16,7 @@ use crate::http::routes::dashboard::{can_add, cards, per_hour, shared};
 use crate::http::who::{Caller, Known};
 use crate::model::ids::ServerId;
 use crate::model::money::Credits;
+use crate::model::users::Right;
 
 /// `GET /dashboard/live`
 pub(in crate::http) async fn open(State(web): State<Web>, caller: Caller, upgrade: WebSocketUpgrade) -> Answer {
@@ -60,8 +61,9 @@ impl View for Cards {
         let there: Vec<ServerId> = servers.iter().map(|server| server.id.clone()).collect();
         let first = self.there.is_none();
         let moved = self.there.replace(there.clone()).is_some_and(|before| before != there);
-        let balance = known.actor.user.balance;
-        let mut html = BalanceBadge::of(balance, per_hour(&servers)).render().unwrap_or_default();
+        let balance = known.actor.covers(Right::SeeBilling).then_some(known.actor.user.balance);
+        let badge = balance.map(|balance| BalanceBadge::of(balance, per_hour(&servers)));
+        let mut html = badge.and_then(|badge| badge.render().ok()).unwrap_or_default();
         let nodes = nodes::all(&web.ctx).await?;
         let all = std::mem::take(&mut self.all) || first;
         let changed = std::mem::take(&mut self.changed);
@@ -72,8 +74,9 @@ impl View for Cards {
         if servers.is_empty() {
             return Ok(Some(if moved { format!("{html}{NONE_LEFT}") } else { html }));
         }
-        html.push_str(&Summary::of(servers.iter(), balance, can_add(web)).render().unwrap_or_default());
-        let cards = cards(&web.ctx, &servers, &nodes, balance <= Credits::ZERO);
+        let summary = balance.map(|balance| Summary::of(servers.iter(), balance, can_add(web)));
+        html.push_str(&summary.and_then(|summary| summary.render().ok()).unwrap_or_default());
+        let cards = cards(&web.ctx, &servers, &nodes, balance.is_some_and(|balance| balance <= Credits::ZERO));
         if moved {
             html.push_str(r#"<div class="cards" id="cards">"#);
         }
@@ -88,10 +91,6 @@ impl View for Cards {
 
     async fn own(&mut self, _: &Web, _: &Known) -> Result<(), Refusal> {
         std::future::pending().await
-    }
-
-    async fn hear(&mut self, _: &Web, _: &Known, _: &str) -> Option<String> {
-        None
     }
 }
 

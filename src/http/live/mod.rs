@@ -59,14 +59,18 @@ impl Sockets {
         self.0.lock().map(|all| all.values().sum()).unwrap_or_default()
     }
 
-    fn take(&self, user: &UserId) -> Option<Place> {
-        let mut all = self.0.lock().ok()?;
+    fn take(&self, user: &UserId, most: usize) -> Result<Place, Problem> {
+        let Ok(mut all) = self.0.lock() else { return Err(Problem::internal("the list of open sockets")) };
+        if all.values().sum::<usize>() >= most {
+            return Err(Problem::busy("as many sockets are open as there may be"));
+        }
         let count = all.entry(user.clone()).or_default();
         if *count >= SOCKETS_OF_ACCOUNT {
-            return None;
+            let why = "This account has too many pages open at once. Close some of them.";
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, why));
         }
         *count += 1;
-        Some(Place { all: self.0.clone(), user: user.clone() })
+        Ok(Place { all: self.0.clone(), user: user.clone() })
     }
 }
 
@@ -123,15 +127,15 @@ pub(super) trait View: Send + 'static {
     fn own(&mut self, web: &Web, known: &Known) -> impl Future<Output = Result<(), Refusal>> + Send;
 
     /// A text from the other side; what to answer.
-    fn hear(&mut self, web: &Web, known: &Known, text: &str) -> impl Future<Output = Option<String>> + Send;
+    fn hear(&mut self, _web: &Web, _known: &Known, _text: &str) -> impl Future<Output = Result<Option<String>, Over>> + Send {
+        std::future::ready(Ok(None))
+    }
 }
 
 /// Opens a socket for a view, if the account has a place left.
 pub(super) fn open<V: View>(web: Web, caller: Caller, upgrade: WebSocketUpgrade, view: V) -> Answer {
     let known = caller.0;
-    let Some(place) = web.sockets.take(&known.actor.user.id) else {
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "This account has too many pages open at once. Close some of them."));
-    };
+    let place = web.sockets.take(&known.actor.user.id, web.settings.sockets_max)?;
     // From here on nothing that happens may be missed, so the change feed is joined before the first look.
     let changes = web.ctx.changes.subscribe();
     let upgrade = upgrade.max_message_size(MESSAGE_MAX).max_frame_size(MESSAGE_MAX);
@@ -200,7 +204,7 @@ async fn run<V: View>(
                 heard = Instant::now();
                 match message {
                     Some(Ok(Message::Text(text))) => {
-                        if let Some(answer) = view.hear(web, &known, text.as_str()).await {
+                        if let Some(answer) = view.hear(web, &known, text.as_str()).await? {
                             line.send(answer).await?;
                         }
                     }

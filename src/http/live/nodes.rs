@@ -42,8 +42,4 @@ impl View for Rows {
         tokio::time::sleep(EVERY).await;
         Ok(())
     }
-
-    async fn hear(&mut self, _: &Web, _: &Known, _: &str) -> Option<String> {
-        None
-    }
 }

@@ -97,8 +97,4 @@ impl View for Page {
         }
         self.log.wait(web, &known.actor).await
     }
-
-    async fn hear(&mut self, _: &Web, _: &Known, _: &str) -> Option<String> {
-        None
-    }
 }

@@ -138,8 +138,9 @@ pub(super) async fn revoke_token(State(web): State<Web>, signed_in: SignedIn, Na
 }
 
 /// `POST /account/logout-everywhere`
-pub(super) async fn logout_everywhere(State(web): State<Web>, signed_in: SignedIn, session: Session) -> Answer {
-    users::log_out_everywhere(&web.ctx, signed_in.actor()).await?;
+pub(super) async fn logout_everywhere(State(web): State<Web>, signed_in: SignedIn, session: Session, typed: Typed) -> Answer {
+    let tokens_too = typed.maybe("tokens").is_some();
+    users::log_out_everywhere(&web.ctx, signed_in.actor(), tokens_too).await?;
     sessions::end(&session).await?;
-    Ok(go("/auth/login", Said::LoggedOutEverywhere))
+    Ok(go("/auth/login", if tokens_too { Said::LoggedOutWithTokens } else { Said::LoggedOutEverywhere }))
 }

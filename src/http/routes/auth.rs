@@ -1,7 +1,5 @@
 //! The front page, making an account, logging in and out. Forms and JSON by content type; JSON gets a token instead of a session.
 
-use std::net::IpAddr;
-
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -9,17 +7,19 @@ use axum::response::{IntoResponse, Redirect, Response};
 use tower_sessions::Session;
 
 use super::providers::buttons;
-use crate::domain::sign_in::{self, Entry};
+use crate::domain::sign_in::{self, Entry, Whence};
 use crate::domain::{Actor, Fields, Refusal, second_factor, sessions as ends, tokens, users};
 use crate::http::api::shapes::{Login, UserShape};
 use crate::http::guards::audit::LetIn;
 use crate::http::notice::{Said, go};
 use crate::http::pages::auth::{LandingPage, LoginPage, RegisterPage};
+use crate::http::pages::gate::{GatePage, Sky, Way};
 use crate::http::pages::layout::{Layout, amount};
 use crate::http::problem::{Answer, Problem, shown};
 use crate::http::typed::{Asked, Typed};
-use crate::http::who::{From, SignedIn, Visitor, local};
+use crate::http::who::{Comes, From, SignedIn, Visitor, local};
 use crate::http::{Web, sessions, steps};
+use crate::model::accounts::Email;
 use crate::model::money::Credits;
 use crate::model::users::User;
 
@@ -76,11 +76,11 @@ pub(super) async fn enter(web: &Web, session: &Session, entry: Entry, next: Opti
 }
 
 /// The second step of a program, which sends its code along.
-async fn second(web: &Web, entry: Entry, code: Option<&str>, from: IpAddr) -> Result<User, Problem> {
+async fn second(web: &Web, entry: Entry, code: Option<&str>, whence: &Whence) -> Result<User, Problem> {
     let user = match (entry, code) {
         (Entry::In(user), _) => return Ok(user),
         (Entry::Second(user), Some(code)) => {
-            second_factor::take_code(&web.ctx, &user, code, from).await?;
+            second_factor::take_code(&web.ctx, &user, code, whence).await?;
             user
         }
         (Entry::Second(_), None) => {
@@ -108,13 +108,19 @@ async fn answer_with_token(web: &Web, user: User, status: StatusCode) -> Answer 
     post, path = "/auth/login", tag = "accounts", request_body = crate::http::api::shapes::Proofs,
     responses((status = 200, body = Login), (status = 403), (status = 422), (status = 429)), security(())
 )]
-pub(in crate::http) async fn login(State(web): State<Web>, visitor: Visitor, session: Session, From(from): From, typed: Typed) -> Answer {
+pub(in crate::http) async fn login(
+    State(web): State<Web>,
+    visitor: Visitor,
+    session: Session,
+    Comes(whence): Comes,
+    typed: Typed,
+) -> Answer {
     let mut fields = Fields::default();
     typed.only(&["email", "password", "code", "next"], &mut fields);
     fields.check()?;
-    match sign_in::by_password(&web.ctx, typed.text("email"), typed.text("password"), from).await {
+    match sign_in::by_password(&web.ctx, typed.text("email"), typed.text("password"), &whence).await {
         Ok(entry) if typed.json => {
-            let user = second(&web, entry, typed.maybe("code"), from).await?;
+            let user = second(&web, entry, typed.maybe("code"), &whence).await?;
             answer_with_token(&web, user, StatusCode::OK).await
         }
         Ok(entry) => enter(&web, &session, entry, typed.maybe("next").and_then(local)).await,
@@ -170,10 +176,31 @@ fn register_form(web: &Web, layout: Layout, typed: &Typed, fields: &Fields) -> R
     }
 }
 
+/// How a registration is answered.
+enum Registered {
+    /// At once, with the account.
+    Here(User),
+    /// By a letter to this address.
+    ByLetter(Email),
+}
+
+fn by_letter(layout: Layout, email: &Email) -> GatePage {
+    let mut page = GatePage::of(layout, Sky::Dusk, "Look at your letters");
+    page.says = vec![
+        format!("A letter to {email} is on its way."),
+        "If the address is new here, your account is ready: log in with the password that you have just chosen.".to_owned(),
+    ];
+    page.ways = vec![Way::link("/auth/login", "To the login")];
+    page
+}
+
 /// `POST /auth/register`
 #[utoipa::path(
     post, path = "/auth/register", tag = "accounts", request_body = crate::http::api::shapes::Credentials,
-    responses((status = 201, body = Login), (status = 422), (status = 429)), security(())
+    responses(
+        (status = 201, body = Login), (status = 202, description = "The answer goes by letter: log in once it has come."),
+        (status = 403), (status = 409), (status = 422), (status = 429)
+    ), security(())
 )]
 pub(in crate::http) async fn register(
     State(web): State<Web>,
@@ -185,9 +212,17 @@ pub(in crate::http) async fn register(
     let mut fields = Fields::default();
     typed.only(&["email", "password", "setup"], &mut fields);
     fields.check()?;
-    match users::register(&web.ctx, typed.text("email"), typed.text("password"), typed.maybe("setup"), from).await {
-        Ok(user) if typed.json => answer_with_token(&web, user, StatusCode::CREATED).await,
-        Ok(user) => {
+    let (email, password, setup) = (typed.text("email"), typed.text("password"), typed.maybe("setup"));
+    let made = if users::answers_by_letter(&web.ctx, setup) {
+        users::register_by_letter(&web.ctx, email, password, from).await.map(Registered::ByLetter)
+    } else {
+        users::register(&web.ctx, email, password, setup, from).await.map(Registered::Here)
+    };
+    match made {
+        Ok(Registered::ByLetter(_)) if typed.json => Ok(StatusCode::ACCEPTED.into_response()),
+        Ok(Registered::ByLetter(email)) => Ok(by_letter(visitor.layout(&web), &email).into_response()),
+        Ok(Registered::Here(user)) if typed.json => answer_with_token(&web, user, StatusCode::CREATED).await,
+        Ok(Registered::Here(user)) => {
             sessions::begin(&web.ctx, &session, &user).await?;
             Ok(Redirect::to("/dashboard").into_response())
         }

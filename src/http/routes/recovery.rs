@@ -15,7 +15,7 @@ use crate::http::pages::gate::{GateForm, GatePage, Sky, Way};
 use crate::http::pages::layout::Layout;
 use crate::http::problem::{Answer, shown};
 use crate::http::typed::{Asked, Typed};
-use crate::http::who::{From, SignedIn, Visitor};
+use crate::http::who::{Comes, From, SignedIn, Visitor};
 
 fn forgot(web: &Web, layout: Layout, email: &str, error: Option<String>) -> GatePage {
     let mut page = GatePage::of(layout, Sky::Dusk, "A new password");
@@ -36,8 +36,8 @@ pub(super) async fn forgot_page(State(web): State<Web>, visitor: Visitor) -> Ans
 }
 
 /// `POST /auth/forgot`: the same answer after the same time, whether there is such an account or not.
-pub(super) async fn ask(State(web): State<Web>, visitor: Visitor, From(from): From, typed: Typed) -> Answer {
-    let email = match sign_in::check_reset(&web.ctx, typed.text("email"), from) {
+pub(super) async fn ask(State(web): State<Web>, visitor: Visitor, Comes(whence): Comes, typed: Typed) -> Answer {
+    let email = match sign_in::check_reset(&web.ctx, typed.text("email"), &whence) {
         Ok(email) => email,
         Err(Refusal::Invalid(fields)) => {
             let page = forgot(&web, visitor.layout(&web), typed.text("email"), fields.at("email").map(str::to_owned));
@@ -125,7 +125,7 @@ pub(super) async fn verify(State(web): State<Web>, signed_in: SignedIn, typed: T
 }
 
 /// `POST /account/verify`: another letter.
-pub(super) async fn send_again(State(web): State<Web>, signed_in: SignedIn, From(from): From) -> Answer {
-    sign_in::request_verification(&web.ctx, signed_in.actor(), from).await?;
+pub(super) async fn send_again(State(web): State<Web>, signed_in: SignedIn, Comes(whence): Comes) -> Answer {
+    sign_in::request_verification(&web.ctx, signed_in.actor(), &whence).await?;
     Ok(go("/account", Said::LetterSent))
 }

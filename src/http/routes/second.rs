@@ -16,7 +16,7 @@ use crate::http::pages::layout::Layout;
 use crate::http::problem::{Answer, Problem, shown};
 use crate::http::steps::{self, BrowserSecret};
 use crate::http::typed::{Raw, Typed};
-use crate::http::who::{From, Visitor, local};
+use crate::http::who::{Comes, From, Visitor, local};
 use crate::http::{Web, sessions};
 use crate::model::users::User;
 
@@ -44,9 +44,9 @@ pub(super) async fn page(State(web): State<Web>, visitor: Visitor, session: Sess
 }
 
 /// `POST /auth/second`
-pub(super) async fn code(State(web): State<Web>, visitor: Visitor, session: Session, From(from): From, typed: Typed) -> Answer {
+pub(super) async fn code(State(web): State<Web>, visitor: Visitor, session: Session, Comes(whence): Comes, typed: Typed) -> Answer {
     let Some((user, next)) = steps::half(&web.ctx, &session).await? else { return Ok(Redirect::to("/auth/login").into_response()) };
-    match second_factor::take_code(&web.ctx, &user, typed.text("code"), from).await {
+    match second_factor::take_code(&web.ctx, &user, typed.text("code"), &whence).await {
         Ok(()) => {
             sessions::begin(&web.ctx, &session, &user).await?;
             Ok(Redirect::to(destination(local(&next))).into_response())
