@@ -142,10 +142,10 @@ async fn a_token_without_billing_is_not_told_the_balance() {
         assert_eq!(all.get("/api/me").await.json()["balance"], "100.00");
         let told = narrow.get("/api/me").await.json();
         assert!(told["email"] == "ada@example.org" && told.get("balance").is_none(), "{told}");
-        for (program, shown) in [(&all, true), (&narrow, false)] {
+        for (program, name, shown) in [(&all, "Valley of Echoes", true), (&narrow, "Hill of Winds", false)] {
             let mut socket = program.socket("/dashboard/live").await.unwrap();
-            app.world.create(&ada, "Valley of Echoes").await;
-            let text = socket.until("Valley of Echoes").await;
+            app.world.create(&ada, name).await;
+            let text = socket.until(name).await;
             assert_eq!(text.contains("100.00"), shown, "{text}");
         }
     })
