@@ -22,7 +22,7 @@ pub(super) fn layout_with(web: &Web, actor: &Actor, path: &str, per_hour: Credit
             email: actor.user.email.clone(),
             is_staff: actor.is_staff(),
             is_admin: actor.may_at_all(Right::ManageUsers),
-            balance: BalanceBadge::of(actor.user.balance, per_hour),
+            balance: BalanceBadge::of(actor.user.balance, per_hour, web.ctx.policy.sales.low),
         }),
         notice: None,
         path: path.to_owned(),

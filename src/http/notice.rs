@@ -59,6 +59,7 @@ said! {
     TokenRevoked: "revoked" => "The token is revoked.";
     CreditsAdded: "added" => "The credits are added.";
     CreditsGranted: "granted" => "The credits are granted.";
+    CreditsRemoved: "removed" => "The credits are removed.";
     NodeRevoked: "node-revoked" => "The node is revoked. Its link has ended.";
     NodeRemoved: "node-removed" => "The node is removed.";
     NodeDrains: "node-drains" => "No new servers come to this node, and those that live there leave it, each when it next rests.";
@@ -75,6 +76,7 @@ said! {
     InvitationTakenBack: "invitation-back" => "The invitation is taken back. Its link works no more.";
     InvitationTaken: "invitation-taken" => "This server is shared with you now. It stands on your list of servers.";
     LoggedOut: "out" => "You are logged out.";
+    SessionOver: "over" => "Your session has ended, so nothing was done. Log in to go on.";
     LoggedOutEverywhere: "out-everywhere" => "You are logged out on every device. API tokens go on working.";
     LoggedOutWithTokens: "out-tokens" => "You are logged out on every device, and every API token is revoked.";
     TemplateSaved: "template" => "Saved.";

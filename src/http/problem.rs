@@ -243,9 +243,9 @@ fn document(problem: &Problem, id: &RequestId) -> Response {
 }
 
 async fn page(web: &Web, problem: &Problem, uri: &Uri, session: Option<Session>, id: &RequestId) -> Response {
-    // A database that does not answer is not asked who this is.
+    // A database that does not answer is not asked who this is; that somebody else does not is no reason to look logged out.
     let known = match session {
-        Some(session) if !problem.status.is_server_error() => who::of_session(web, &session).await.ok().flatten(),
+        Some(session) if problem.cause.is_none() => who::of_session(web, &session).await.ok().flatten(),
         Some(_) | None => None,
     };
     let layout = match known {

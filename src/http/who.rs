@@ -9,12 +9,13 @@ use std::str::FromStr;
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{ConnectInfo, FromRequestParts, RawPathParams};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use tower_sessions::Session;
 use tower_sessions::session::Id;
 
 use super::cookies::Cookie;
+use super::notice::Said;
 use super::pages::layout::{Layout, Notice};
 use super::problem::Problem;
 use super::telemetry::Met;
@@ -154,9 +155,13 @@ fn to_login(parts: &Parts) -> Response {
         return Problem::new(StatusCode::UNAUTHORIZED, "").into_response();
     }
     let wanted = parts.uri.path_and_query().map_or("", |path| path.as_str());
-    let next = if parts.method == Method::GET { local(wanted) } else { None };
+    // Whoever pressed a button comes back to the page that it stands on.
+    let page = || parts.headers.get(header::REFERER)?.to_str().ok()?.parse::<Uri>().ok()?.into_parts().path_and_query;
+    let page = if parts.method == Method::GET { None } else { page() };
+    let next = if parts.method == Method::GET { local(wanted) } else { page.as_ref().and_then(|page| local(page.as_str())) };
     let query = next.and_then(|next| serde_urlencoded::to_string([("next", next)]).ok());
-    Redirect::to(&query.map_or_else(|| "/auth/login".to_owned(), |query| format!("/auth/login?{query}"))).into_response()
+    let place = query.map_or_else(|| "/auth/login".to_owned(), |query| format!("/auth/login?{query}"));
+    if parts.method == Method::GET { Redirect::to(&place).into_response() } else { notice::go(&place, Said::SessionOver) }
 }
 
 /// The text, if it is a path of this site and nothing that a browser could take for another one.

@@ -41,8 +41,10 @@ impl View for Billing {
         // The balance moves behind the actor's back: ask who it is by now.
         let Some(known) = known.again(web).await? else { return Ok(None) };
         let (purse, per_hour) = purse(web, &known.actor).await?;
-        let mut parts =
-            vec![BalanceBadge::of(known.actor.user.balance, per_hour).render().unwrap_or_default(), purse.render().unwrap_or_default()];
+        let mut parts = vec![
+            BalanceBadge::of(known.actor.user.balance, per_hour, web.ctx.policy.sales.low).render().unwrap_or_default(),
+            purse.render().unwrap_or_default(),
+        ];
         if self.with_ledger {
             parts.push(ledger(web, &known.actor, None).await?.render().unwrap_or_default());
         }

@@ -62,7 +62,7 @@ impl View for Cards {
         let first = self.there.is_none();
         let moved = self.there.replace(there.clone()).is_some_and(|before| before != there);
         let balance = known.actor.covers(Right::SeeBilling).then_some(known.actor.user.balance);
-        let badge = balance.map(|balance| BalanceBadge::of(balance, per_hour(&servers)));
+        let badge = balance.map(|balance| BalanceBadge::of(balance, per_hour(&servers), web.ctx.policy.sales.low));
         let mut html = badge.and_then(|badge| badge.render().ok()).unwrap_or_default();
         let nodes = nodes::all(&web.ctx).await?;
         let all = std::mem::take(&mut self.all) || first;
@@ -74,7 +74,7 @@ impl View for Cards {
         if servers.is_empty() {
             return Ok(Some(if moved { format!("{html}{NONE_LEFT}") } else { html }));
         }
-        let summary = balance.map(|balance| Summary::of(servers.iter(), balance, can_add(web)));
+        let summary = balance.map(|balance| Summary::of(servers.iter(), balance, web.ctx.policy.sales.low, can_add(web)));
         html.push_str(&summary.and_then(|summary| summary.render().ok()).unwrap_or_default());
         let cards = cards(&web.ctx, &servers, &nodes, balance.is_some_and(|balance| balance <= Credits::ZERO));
         if moved {

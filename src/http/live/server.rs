@@ -82,7 +82,9 @@ impl View for Page {
             html.push_str(&parts.events.render().unwrap_or_default());
             if known.actor.covers(Right::SeeBilling) {
                 let overview = billing::overview(&web.ctx, &known.actor).await?;
-                html.push_str(&BalanceBadge::of(overview.balance, overview.per_hour).render().unwrap_or_default());
+                html.push_str(
+                    &BalanceBadge::of(overview.balance, overview.per_hour, web.ctx.policy.sales.low).render().unwrap_or_default(),
+                );
             }
         }
         Ok(Some(html))

@@ -33,6 +33,8 @@ pub struct LoginPage {
     pub error: Option<String>,
     /// Where to go afterwards: a path of this site.
     pub next: Option<String>,
+    /// Who shares what, where somebody comes by an invitation.
+    pub invited: Option<String>,
     /// A button for each provider.
     pub ways: Vec<Way>,
     /// Browsers allow passkeys for this panel's address.
@@ -48,6 +50,7 @@ impl LoginPage {
             password: Field::password("password", "Password", "current-password").required(),
             error,
             next,
+            invited: None,
             ways: Vec::new(),
             passkeys: false,
         }
@@ -68,13 +71,29 @@ pub struct RegisterPage {
     pub error: Option<String>,
     /// The one-time key of the setup link: this account becomes the first admin.
     pub setup: Option<String>,
+    /// Where to go afterwards: a path of this site.
+    pub next: Option<String>,
+    /// Who shares what, where somebody comes by an invitation.
+    pub invited: Option<String>,
     /// Credits that a new account starts with; empty: none.
     pub signup_credits: String,
     /// A button for each provider.
     pub ways: Vec<Way>,
 }
 
+impl LoginPage {
+    /// The query that takes what comes afterwards along.
+    pub fn query(&self) -> String {
+        query(self.next.as_deref())
+    }
+}
+
 impl RegisterPage {
+    /// The query that takes what comes afterwards along.
+    pub fn query(&self) -> String {
+        query(self.next.as_deref())
+    }
+
     /// With what was typed and what was wrong with it.
     pub fn of(layout: Layout, email: &str, email_error: Option<String>, password_error: Option<String>) -> RegisterPage {
         RegisterPage {
@@ -86,8 +105,14 @@ impl RegisterPage {
                 .required(),
             error: None,
             setup: None,
+            next: None,
+            invited: None,
             signup_credits: String::new(),
             ways: Vec::new(),
         }
     }
+}
+
+fn query(next: Option<&str>) -> String {
+    next.and_then(|next| serde_urlencoded::to_string([("next", next)]).ok()).map(|query| format!("?{query}")).unwrap_or_default()
 }

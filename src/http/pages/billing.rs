@@ -104,8 +104,10 @@ pub struct LedgerRow {
     pub amount: String,
     /// True where credits were taken.
     pub taken: bool,
-    /// Balance after it.
+    /// Balance after it, with two places.
     pub balance: String,
+    /// The same with all places.
+    pub exact: String,
 }
 
 /// What an entry is for.
@@ -139,7 +141,7 @@ impl Ledger {
     /// Figure spaces to stand behind an amount, so that the points of a column stand below each other.
     pub fn padding(&self, amount: &str) -> String {
         let places = |amount: &str| amount.split_once('.').map_or(0, |(_, places)| places.len());
-        let most = self.entries.iter().flat_map(|entry| [&entry.amount, &entry.balance]).map(|amount| places(amount)).max().unwrap_or(0);
+        let most = self.entries.iter().map(|entry| places(&entry.amount)).max().unwrap_or(0);
         "\u{2007}".repeat(most.saturating_sub(places(amount)))
     }
 }

@@ -59,7 +59,7 @@ pub struct Summary {
 
 impl Summary {
     /// Counts servers and money; servers that run are those that cost.
-    pub fn of<'a>(servers: impl IntoIterator<Item = &'a Server>, balance: Credits, can_add: bool) -> Summary {
+    pub fn of<'a>(servers: impl IntoIterator<Item = &'a Server>, balance: Credits, low: Credits, can_add: bool) -> Summary {
         let (mut awake, mut asleep, mut starting, mut stopped, mut trouble, mut all, mut per_hour) = (0, 0, 0, 0, 0, 0, Credits::ZERO);
         for server in servers {
             all += 1;
@@ -74,7 +74,7 @@ impl Summary {
                 Phase::Stopping | Phase::Stopped | Phase::Expired | Phase::Destroyed => stopped += 1,
             }
         }
-        let funds = Funds::of(balance, per_hour);
+        let funds = Funds::of(balance, per_hour, low);
         Summary {
             awake,
             asleep,

@@ -73,14 +73,11 @@ pub enum Funds {
 }
 
 impl Funds {
-    /// Below this a balance is low whatever runs.
-    pub const LOW: Credits = Credits::whole(5);
-
-    /// Judges a balance against what is being spent in an hour.
-    pub fn of(balance: Credits, per_hour: Credits) -> Funds {
+    /// Judges a balance against what is being spent in an hour; below `low` it is low whatever runs.
+    pub fn of(balance: Credits, per_hour: Credits, low: Credits) -> Funds {
         if balance <= Credits::ZERO {
             Funds::Out
-        } else if balance < Self::LOW || balance.0 < per_hour.0.saturating_mul(24) {
+        } else if balance < low || balance.0 < per_hour.0.saturating_mul(24) {
             Funds::Low
         } else {
             Funds::Fine
@@ -103,14 +100,16 @@ impl Funds {
 pub struct BalanceBadge {
     /// Such as `98.25`.
     pub balance: String,
+    /// With all places.
+    pub exact: String,
     /// Its mood.
     pub funds: Funds,
 }
 
 impl BalanceBadge {
-    /// From an amount and what is being spent in an hour.
-    pub fn of(balance: Credits, per_hour: Credits) -> BalanceBadge {
-        BalanceBadge { balance: amount(balance), funds: Funds::of(balance, per_hour) }
+    /// From an amount and what is being spent in an hour; below `low` it is low whatever runs.
+    pub fn of(balance: Credits, per_hour: Credits, low: Credits) -> BalanceBadge {
+        BalanceBadge { balance: amount(balance), exact: balance.to_string(), funds: Funds::of(balance, per_hour, low) }
     }
 }
 
@@ -188,9 +187,9 @@ mod tests {
 
     #[test]
     fn funds_are_low_before_they_are_out() {
-        assert_eq!(Funds::of(Credits::whole(100), Credits::whole(1)), Funds::Fine);
-        assert_eq!(Funds::of(Credits::whole(20), Credits::whole(1)), Funds::Low);
-        assert_eq!(Funds::of(Credits::whole(4), Credits::ZERO), Funds::Low);
-        assert_eq!(Funds::of(Credits::ZERO, Credits::ZERO), Funds::Out);
+        assert_eq!(Funds::of(Credits::whole(100), Credits::whole(1), Credits::whole(5)), Funds::Fine);
+        assert_eq!(Funds::of(Credits::whole(20), Credits::whole(1), Credits::whole(5)), Funds::Low);
+        assert_eq!(Funds::of(Credits::whole(4), Credits::ZERO, Credits::whole(5)), Funds::Low);
+        assert_eq!(Funds::of(Credits::ZERO, Credits::ZERO, Credits::whole(5)), Funds::Out);
     }
 }

@@ -8,7 +8,7 @@ use tower_sessions::Session;
 
 use super::providers::buttons;
 use crate::domain::sign_in::{self, Entry, Whence};
-use crate::domain::{Actor, Fields, Refusal, second_factor, sessions as ends, tokens, users};
+use crate::domain::{Actor, Fields, Refusal, second_factor, sessions as ends, shares, tokens, users};
 use crate::http::api::shapes::{Login, UserShape};
 use crate::http::guards::audit::LetIn;
 use crate::http::notice::{Said, go};
@@ -23,6 +23,8 @@ use crate::model::accounts::Email;
 use crate::model::money::Credits;
 use crate::model::users::User;
 
+/// What the link of an invitation begins with.
+const INVITATION: &str = "/invitation?key=";
 /// Games that the front page names.
 const SHELF: usize = 12;
 
@@ -50,7 +52,17 @@ pub(super) async fn login_page(State(web): State<Web>, visitor: Visitor, asked: 
     if visitor.known.is_some() {
         return Redirect::to(destination(next)).into_response();
     }
-    login_form(&web, visitor.layout(&web), "", None, next).into_response()
+    let invitation = invitation(&web, next).await;
+    let (email, invited) = invitation.map_or((String::new(), None), |(email, words)| (email, Some(words)));
+    LoginPage { invited, ..login_form(&web, visitor.layout(&web), &email, None, next) }.into_response()
+}
+
+/// The address that an invitation was sent to, and who shares what, where somebody comes by its link.
+async fn invitation(web: &Web, next: Option<&str>) -> Option<(String, String)> {
+    let key = next?.strip_prefix(INVITATION)?;
+    let (invitation, server) = shares::look(&web.ctx, key).await.ok()?;
+    let words = format!("{} shares {server} with {}. Log in or sign up with that address to accept.", invitation.made_by, invitation.email);
+    Some((invitation.email.to_string(), words))
 }
 
 fn login_form(web: &Web, layout: Layout, email: &str, error: Option<String>, next: Option<&str>) -> LoginPage {
@@ -149,8 +161,16 @@ pub(super) async fn register_page(State(web): State<Web>, visitor: Visitor, aske
     if visitor.known.is_some() && asked.get("setup").is_none() {
         return Ok(Redirect::to("/dashboard").into_response());
     }
-    let mut page =
-        RegisterPage { signup_credits: gift(&web), ways: buttons(&web, None), ..RegisterPage::of(visitor.layout(&web), "", None, None) };
+    let next = asked.get("next").and_then(local);
+    let invitation = invitation(&web, next).await;
+    let (email, invited) = invitation.map_or((String::new(), None), |(email, words)| (email, Some(words)));
+    let mut page = RegisterPage {
+        signup_credits: gift(&web),
+        ways: buttons(&web, next),
+        next: next.map(str::to_owned),
+        invited,
+        ..RegisterPage::of(visitor.layout(&web), &email, None, None)
+    };
     if let Some(secret) = asked.get("setup") {
         if users::setup_works(&web.ctx, secret).await? {
             page.setup = Some(secret.to_owned());
@@ -171,7 +191,8 @@ fn register_form(web: &Web, layout: Layout, typed: &Typed, fields: &Fields) -> R
         error: at("setup"),
         setup: typed.maybe("setup").filter(|_| fields.at("setup").is_none()).map(str::to_owned),
         signup_credits: gift(web),
-        ways: buttons(web, None),
+        ways: buttons(web, typed.maybe("next").and_then(local)),
+        next: typed.maybe("next").and_then(local).map(str::to_owned),
         ..RegisterPage::of(layout, typed.text("email"), at("email"), at("password"))
     }
 }
@@ -210,7 +231,7 @@ pub(in crate::http) async fn register(
     typed: Typed,
 ) -> Answer {
     let mut fields = Fields::default();
-    typed.only(&["email", "password", "setup"], &mut fields);
+    typed.only(&["email", "password", "setup", "next"], &mut fields);
     fields.check()?;
     let (email, password, setup) = (typed.text("email"), typed.text("password"), typed.maybe("setup"));
     let made = if users::answers_by_letter(&web.ctx, setup) {
@@ -224,7 +245,7 @@ pub(in crate::http) async fn register(
         Ok(Registered::Here(user)) if typed.json => answer_with_token(&web, user, StatusCode::CREATED).await,
         Ok(Registered::Here(user)) => {
             sessions::begin(&web.ctx, &session, &user).await?;
-            Ok(Redirect::to("/dashboard").into_response())
+            Ok(Redirect::to(destination(typed.maybe("next").and_then(local))).into_response())
         }
         Err(Refusal::Invalid(fields)) if !typed.json => {
             Ok(shown(StatusCode::UNPROCESSABLE_ENTITY, register_form(&web, visitor.layout(&web), &typed, &fields)))

@@ -77,7 +77,8 @@ fn rows(entries: &[Entry], servers: &[Server], after: Credits) -> Vec<LedgerRow>
             what: what(entry, servers),
             amount: signed(entry.amount),
             taken: entry.amount < Credits::ZERO,
-            balance: balance.to_string(),
+            balance: amount(balance),
+            exact: balance.to_string(),
         });
         balance = balance - entry.amount;
     }
@@ -122,7 +123,7 @@ pub(in crate::http) async fn purse(web: &Web, actor: &Actor) -> Result<(Purse, C
     };
     let purse = Purse {
         balance: amount(overview.balance),
-        funds: Funds::of(overview.balance, overview.per_hour),
+        funds: Funds::of(overview.balance, overview.per_hour, web.ctx.policy.sales.low),
         per_hour: amount(overview.per_hour),
         lasts: lasts(overview.balance - overview.accrued, overview.per_hour),
         running: servers.iter().filter(|server| server.costs_now() > Credits::ZERO).map(running).collect(),
@@ -213,6 +214,7 @@ pub(super) async fn add_funds(State(web): State<Web>, signed_in: SignedIn, typed
 pub(super) async fn grant(State(web): State<Web>, signed_in: SignedIn, typed: Typed) -> Answer {
     let text = |name: &str| typed.text(name);
     match billing::grant(&web.ctx, signed_in.actor(), text("email"), text(GRANT_AMOUNT), text("note"), text("request")).await {
+        Ok(credits) if credits < Credits::ZERO => Ok(go("/billing", Said::CreditsRemoved)),
         Ok(_) => Ok(go("/billing", Said::CreditsGranted)),
         Err(Refusal::Invalid(fields)) => refused(&web, &signed_in, Refused::Grant(typed.values(), by_field(&fields))).await,
         Err(refusal) => Err(refusal.into()),

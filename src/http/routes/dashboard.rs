@@ -66,7 +66,7 @@ pub(super) async fn page(State(web): State<Web>, signed_in: SignedIn) -> Result<
     let saved = savings::this_month(&web.ctx, signed_in.actor()).await?;
     let page = Dashboard {
         layout: signed_in.layout_with(&web, per_hour(&servers)),
-        summary: Summary::of(servers.iter(), signed_in.actor().user.balance, can_add(&web)),
+        summary: Summary::of(servers.iter(), signed_in.actor().user.balance, web.ctx.policy.sales.low, can_add(&web)),
         cards: cards(&web.ctx, &servers, &nodes, signed_in.actor().user.balance <= Credits::ZERO),
         shared: shared(&web, signed_in.actor(), &nodes).await?,
         saved: (saved >= SAVED_SHOWN).then(|| amount(saved)),

@@ -113,5 +113,6 @@ pub(super) async fn remove_factors(State(web): State<Web>, signed_in: SignedIn, 
 /// `POST /admin/users/{id}/credits`
 pub(super) async fn credits(State(web): State<Web>, signed_in: SignedIn, Named(id): Named<UserId>, typed: Typed) -> Answer {
     let done = give(&web, signed_in.actor(), &id, &typed).await;
-    answer(&web, &signed_in, &id, &typed, done, Said::CreditsGranted).await
+    let removed = typed.text("amount").trim_start().starts_with('-');
+    answer(&web, &signed_in, &id, &typed, done, if removed { Said::CreditsRemoved } else { Said::CreditsGranted }).await
 }

@@ -122,7 +122,7 @@ fn staff(path: &str) -> Layout {
 }
 
 fn framed(email: &str, is_staff: bool, balance: Credits, path: &str) -> Layout {
-    let badge = BalanceBadge::of(balance, Credits(500_000));
+    let badge = BalanceBadge::of(balance, Credits(500_000), Credits::whole(5));
     Layout {
         me: Some(Me { email: email.to_owned(), is_staff, is_admin: is_staff, balance: badge }),
         notice: None,

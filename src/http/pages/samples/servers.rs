@@ -189,7 +189,7 @@ impl Dashboard {
         let Some(game) = game("minecraft-java", "Minecraft Java", "") else { return vec![] };
         let page = |layout, servers: Vec<Server>, balance, demo, silent| Dashboard {
             layout,
-            summary: Summary::of(&servers, balance, demo),
+            summary: Summary::of(&servers, balance, Credits::whole(5), demo),
             cards: servers.iter().map(|server| ServerCard::of(server, &game, "play.example.org", Some(2), silent, NOW)).collect(),
             shared: server(9, RIGHT_TO_LEFT, Phase::Sleeping, Wanted::Asleep)
                 .filter(|_| !demo)

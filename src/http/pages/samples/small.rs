@@ -55,7 +55,14 @@ impl RegisterPage {
 
 fn entry(hours: i64, what: LedgerWhat, micro: i64, balance: i64) -> LedgerRow {
     let amount = signed(Credits(micro));
-    LedgerRow { at: Moment::full(NOW - hours * HOUR), what, amount, taken: micro < 0, balance: Credits(balance).to_string() }
+    LedgerRow {
+        at: Moment::full(NOW - hours * HOUR),
+        what,
+        amount,
+        taken: micro < 0,
+        balance: crate::http::pages::layout::amount(Credits(balance)),
+        exact: Credits(balance).to_string(),
+    }
 }
 
 fn ran(name: &str, hours: i64, minutes: i64, id: bool) -> LedgerWhat {
