@@ -62,7 +62,8 @@ async fn storage_is_warned_of_in_time_and_what_goes_past_it_is_stopped_with_the_
         measured(&mut world, &id, 20, 10).await;
         assert_eq!(world.server(&id).await.expect("there").life.phase, Phase::Running);
 
-        // Files count as bytes do; and so does what nobody can count.
+        // Files count as bytes do.
+        world.clock.pass(MINUTE);
         measured(&mut world, &id, 20, 10_001).await;
         assert_eq!(world.server(&id).await.expect("there").life.phase, Phase::Stopped);
         servers::delete(&world.ctx, &actor, &id, Some("Hoard")).await.expect("deleted");
