@@ -91,6 +91,25 @@ pub struct DoorState {
     pub name: String,
     /// Whether traffic may wake it.
     pub wake: Verdict,
+    /// Which of all words of the agent this is.
+    #[serde(default)]
+    pub word: Word,
+}
+
+/// Says which of two states is the newer one: the file that is read and the answer that comes may overtake each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Tells agents apart: a random number of this one.
+    pub agent: u64,
+    /// Grows with every word of one agent.
+    pub number: u64,
+}
+
+impl Word {
+    /// True: this one was said before the other. Of two agents the one that is heard last counts.
+    pub fn is_before(self, other: Word) -> bool {
+        self.agent == other.agent && self.number < other.number
+    }
 }
 
 /// May traffic wake it?

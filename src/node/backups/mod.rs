@@ -169,6 +169,8 @@ pub struct Order {
     pub save: Option<Save>,
     /// Name of the game's container.
     pub game: String,
+    /// The game has a terminal.
+    pub tty: bool,
 }
 
 /// How far something is, and the ways to end it, shared by a thread, its task and the worker.

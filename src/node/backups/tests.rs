@@ -98,7 +98,7 @@ fn mounted(room: &Path, upper: &Path, lower: &[PathBuf]) -> Option<BTreeMap<Path
 
 fn order(data: PathBuf, lower: Vec<PathBuf>) -> Order {
     let (server, backup, command) = ("own-de-abc".parse().unwrap(), "backup".parse().unwrap(), "command".parse().unwrap());
-    Order { server, backup, command, data, lower, save: None, game: String::new() }
+    Order { server, backup, command, data, lower, save: None, game: String::new(), tty: false }
 }
 
 /// An archive of the data, put together again.

@@ -73,6 +73,8 @@ pub struct ContainerPlan {
     pub keeps_running: bool,
     /// Standard input stays open.
     pub stdin: bool,
+    /// Columns and rows of its terminal's window; none: it has no terminal.
+    pub tty: Option<(u16, u16)>,
     /// A small init reaps children and passes signals on.
     pub init: bool,
     /// What was agreed on the log: largest file, in bytes, and how many.
@@ -81,6 +83,7 @@ pub struct ContainerPlan {
 
 /// What Docker says of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of Docker's own words")]
 pub struct Container {
     /// Docker's id.
     pub id: String,
@@ -102,6 +105,8 @@ pub struct Container {
     pub oom: bool,
     /// Labels.
     pub labels: HashMap<String, String>,
+    /// It has a terminal.
+    pub tty: bool,
     /// Names of the networks that it is connected to.
     pub networks: Vec<String>,
 }
@@ -149,6 +154,8 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
         port_bindings: Some(bindings.collect()),
         network_mode: Some(plan.network.clone()),
         restart_policy: Some(RestartPolicy { name: Some(restart), maximum_retry_count: None }),
+        // Engines of before API 1.42 do not know it yet: they are told when it runs.
+        console_size: plan.tty.map(|(columns, rows)| vec![usize::from(rows), usize::from(columns)]),
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
         ..HostConfig::default()
     }
@@ -167,7 +174,7 @@ fn body(plan: &ContainerPlan) -> ContainerCreateBody {
         labels: Some(plan.labels.clone()),
         exposed_ports: Some(plan.publish.clone()),
         open_stdin: Some(plan.stdin),
-        tty: Some(false),
+        tty: Some(plan.tty.is_some()),
         host_config: Some(host_config(plan)),
         networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(plan.network.clone(), place)])) }),
         ..ContainerCreateBody::default()
@@ -256,7 +263,7 @@ impl Engine {
             Err(DockerError::NotFound(_)) => return Ok(None),
             other => other?,
         };
-        let state = said.state.unwrap_or_default();
+        let (state, config) = (said.state.unwrap_or_default(), said.config.unwrap_or_default());
         let started = state.started_at.unwrap_or_default();
         Ok(Some(Container {
             id: said.id.unwrap_or_default(),
@@ -268,7 +275,8 @@ impl Engine {
             finished_at: state.finished_at.as_deref().and_then(stamps::millis),
             exit_code: state.exit_code.unwrap_or_default(),
             oom: state.oom_killed.unwrap_or_default(),
-            labels: said.config.and_then(|config| config.labels).unwrap_or_default(),
+            tty: config.tty.unwrap_or_default(),
+            labels: config.labels.unwrap_or_default(),
             networks: said.network_settings.and_then(|net| net.networks).unwrap_or_default().into_keys().collect(),
         }))
     }

@@ -84,6 +84,7 @@ impl Worker {
             lower,
             save: save.cloned(),
             game: game_name(&self.record.server),
+            tty: self.instance.view().tty,
         };
         let course = Course::new(&self.ctx.stop);
         let (ctx, shared) = (Arc::clone(&self.ctx), Arc::clone(&course));

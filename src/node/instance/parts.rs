@@ -11,6 +11,7 @@ use super::{Players, locked};
 use crate::model::ids::ServerId;
 use crate::model::servers::Seen;
 use crate::node::config::Subnet;
+use crate::node::console::TTY_WINDOW;
 use crate::node::ctx::{Ctx, LABEL_NODE, LABEL_PANEL, LABEL_PART, LABEL_REVISION, LABEL_SERVER};
 use crate::node::docker::{ContainerPlan, DockerError, NewMount};
 use crate::node::error::StepError;
@@ -141,6 +142,7 @@ impl Worker {
             read_only: false,
             keeps_running: false,
             stdin: true,
+            tty: spec.tty.then_some(TTY_WINDOW),
             init: INITS.iter().any(|path| std::path::Path::new(path).exists()),
             log_files: GAME_LOG,
         };
@@ -195,6 +197,7 @@ impl Worker {
             read_only: true,
             keeps_running: true,
             stdin: false,
+            tty: None,
             init: false,
             log_files: DOOR_LOG,
         })

@@ -29,8 +29,7 @@ impl Worker {
             self.save().await?;
         }
         self.write_door_folder(spec).await?;
-        self.refresh();
-        self.write_state().await;
+        self.tell_door().await;
         self.open_door_socket();
         self.ensure_network(spec).await?;
         self.ensure_door(spec).await?;

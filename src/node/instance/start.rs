@@ -3,8 +3,10 @@
 use super::parts::game_name;
 use super::probe::Probe;
 use super::worker::{Waiting, Worker};
+use crate::model::games::Ready;
 use crate::model::ids::CommandId;
 use crate::model::servers::Seen;
+use crate::node::console::{Console, TTY_WINDOW};
 use crate::node::docker::DockerError;
 use crate::node::error::StepError;
 use crate::node::record::{Answer, Intent};
@@ -42,7 +44,7 @@ impl Worker {
         self.record.exited = None;
         self.save().await?;
         self.publish(Seen::Starting { since: self.now() }).await;
-        self.ctx.engine.start(&game_name(&spec.server)).await?;
+        self.run_game(&spec).await?;
         self.watch(&spec).await?;
         Ok(None)
     }
@@ -55,17 +57,17 @@ impl Worker {
         if !self.data_is_made(&spec) {
             self.ensure_data(&spec, None).await?;
         }
-        let (plan, revision) = self.game_plan(&spec)?;
+        let (_, revision) = self.game_plan(&spec)?;
         if self.game_made.as_ref() != Some(&revision) {
             self.ctx.firewall.ensure().await?;
             self.ensure_network(&spec).await?;
             self.ensure_game(&spec).await?;
         }
-        match self.ctx.engine.start(&plan.name).await {
+        match self.run_game(&spec).await {
             Err(DockerError::NotFound(_)) => {
                 self.ensure_network(&spec).await?;
                 self.ensure_game(&spec).await?;
-                self.ctx.engine.start(&plan.name).await?;
+                self.run_game(&spec).await?;
             }
             other => other?,
         }
@@ -75,6 +77,27 @@ impl Worker {
         self.record.woken_at = Some(now);
         self.publish(Seen::Starting { since: now }).await;
         Ok(())
+    }
+
+    /// Docker's start of the game that was made, heard from its first word on.
+    async fn run_game(&self, spec: &InstanceSpec) -> Result<(), DockerError> {
+        let name = game_name(&spec.server);
+        Console::listen(&self.ctx, &self.instance, spec.tty, self.word(), true).await;
+        self.ctx.engine.start(&name).await?;
+        if spec.tty
+            && let Err(error) = self.ctx.engine.resize(&name, TTY_WINDOW).await
+        {
+            tracing::info!(server = %spec.server, %error, "the game's terminal keeps the engine's size");
+        }
+        Ok(())
+    }
+
+    /// What the game says when it is ready, where that is the way to know.
+    pub(super) fn word(&self) -> Option<String> {
+        match &self.record.spec.as_ref()?.ready {
+            Ready::LogLine { contains } => Some(contains.clone()),
+            Ready::TcpAccept { .. } | Ready::UdpAnswer { .. } => None,
+        }
     }
 
     /// What a wake has left for after the sidecar's answer.
@@ -109,7 +132,7 @@ impl Worker {
     pub(super) fn begin_waiting(&mut self, spec: &InstanceSpec, started: &str) -> Result<(), StepError> {
         if self.waiting.is_none() {
             let address = self.subnet(spec)?.game();
-            let probe = Probe::new(&self.ctx, spec, address, started.to_owned());
+            let probe = Probe::new(&self.ctx, spec, address, started.to_owned(), self.instance.console.ear());
             self.waiting = Some(Waiting { commands: std::collections::VecDeque::new(), probe });
         }
         self.instance.started.notify_waiters();
