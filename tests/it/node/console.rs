@@ -113,10 +113,10 @@ async fn lost_lines_are_admitted_and_a_flood_arrives_whole() {
 fn shell(site: &mut Site, script: &str, word: &str) -> InstanceSpec {
     super::busybox::image();
     let mut spec = site.demo();
-    spec.image = super::busybox::IMAGE.to_owned();
+    super::busybox::IMAGE.clone_into(&mut spec.image);
     spec.args = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
     spec.ready = Ready::LogLine { contains: word.to_owned() };
-    spec.stop.signal = "SIGKILL".to_owned();
+    "SIGKILL".clone_into(&mut spec.stop.signal);
     spec
 }
 
