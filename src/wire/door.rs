@@ -25,6 +25,8 @@ pub const WAKE_PATH: &str = "/api/webhook/wake";
 pub const ACTIVITY_PATH: &str = "/api/webhook/activity";
 /// Seconds between two activity reports; one is also sent at once when the first player comes or the last one leaves.
 pub const ACTIVITY_SECS: u64 = 5;
+/// Stands in the sidecar's program itself, so that whoever packs it can see that it is this one.
+pub const MARK: &str = concat!("roost-proxy ", env!("CARGO_PKG_VERSION"), " is the sidecar");
 /// Most bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 4_096;
 

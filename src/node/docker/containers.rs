@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerSummaryStateEnum, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount,
-    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerSummaryStateEnum, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    Mount, MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ThrottleDevice,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions, WaitContainerOptions,
@@ -31,6 +32,27 @@ pub struct NewMount {
     pub read_only: bool,
     /// The source is the name of a volume.
     pub volume: bool,
+}
+
+/// How fast a container may read and write on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskBound {
+    /// Its device, such as `/dev/sda`.
+    pub device: String,
+    /// Bytes in a second.
+    pub read: i64,
+    /// Bytes in a second.
+    pub write: i64,
+}
+
+impl DiskBound {
+    fn rate(&self, bytes: i64) -> ThrottleDevice {
+        ThrottleDevice { path: Some(self.device.clone()), rate: Some(bytes) }
+    }
+}
+
+fn ulimit(name: &str, most: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) }
 }
 
 /// A container to be made. All limits are given: nothing is left to Docker's defaults.
@@ -67,6 +89,10 @@ pub struct ContainerPlan {
     pub memory: i64,
     /// Most processes and threads.
     pub pids: i64,
+    /// Most open files of one process; none: the engine's own.
+    pub descriptors: Option<i64>,
+    /// Disk on which it may read and write so many bytes in a second; none: no limit.
+    pub disk: Option<DiskBound>,
     /// Read-only root.
     pub read_only: bool,
     /// Docker brings it back after a restart of the machine, unless it was ended.
@@ -101,6 +127,8 @@ pub struct Container {
     pub finished_at: Option<Millis>,
     /// Of the last end.
     pub exit_code: i64,
+    /// The engine could not start it the last time: what it says of an end is not the game's.
+    pub unstarted: bool,
     /// The kernel killed it, or a part of it, for its memory.
     pub oom: bool,
     /// Labels.
@@ -148,6 +176,10 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
         memory: Some(plan.memory),
         memory_swap: Some(plan.memory),
         pids_limit: Some(plan.pids),
+        // No memory dumps either: they would fill the data folder.
+        ulimits: Some(plan.descriptors.map(|most| ulimit("nofile", most)).into_iter().chain([ulimit("core", 0)]).collect()),
+        blkio_device_read_bps: plan.disk.as_ref().map(|disk| vec![disk.rate(disk.read)]),
+        blkio_device_write_bps: plan.disk.as_ref().map(|disk| vec![disk.rate(disk.write)]),
         readonly_rootfs: Some(plan.read_only),
         init: plan.init.then_some(true),
         mounts: Some(mounts.collect()),
@@ -175,6 +207,8 @@ fn body(plan: &ContainerPlan) -> ContainerCreateBody {
         exposed_ports: Some(plan.publish.clone()),
         open_stdin: Some(plan.stdin),
         tty: Some(plan.tty.is_some()),
+        // Whether a game can be played is asked through its players' way, and nobody reads what an image would run every few seconds.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         host_config: Some(host_config(plan)),
         networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(plan.network.clone(), place)])) }),
         ..ContainerCreateBody::default()
@@ -274,6 +308,7 @@ impl Engine {
             started,
             finished_at: state.finished_at.as_deref().and_then(stamps::millis),
             exit_code: state.exit_code.unwrap_or_default(),
+            unstarted: state.error.is_some_and(|words| !words.is_empty()),
             oom: state.oom_killed.unwrap_or_default(),
             tty: config.tty.unwrap_or_default(),
             labels: config.labels.unwrap_or_default(),

@@ -10,7 +10,7 @@ mod networks;
 mod streams;
 mod volumes;
 
-pub use containers::{Container, ContainerPlan, Listed, NewMount};
+pub use containers::{Container, ContainerPlan, DiskBound, Listed, NewMount};
 pub use flow::{Output, PIECE_BYTES, RawLog};
 pub use images::PullProgress;
 

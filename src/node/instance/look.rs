@@ -91,7 +91,7 @@ impl Worker {
             self.record.run_ends(at);
             self.save().await?;
         }
-        let never_started = game.started == self.record.started_before;
+        let never_started = game.unstarted || game.started == self.record.started_before;
         if self.record.intent == Intent::Up && never_started {
             self.record.intent = Intent::Down;
             self.save().await?;

@@ -13,6 +13,7 @@ mod probe;
 mod restore;
 mod start;
 mod stop;
+mod volumes;
 mod worker;
 
 use std::collections::HashSet;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use parts::ids;
+pub use volumes::Declared;
 
 use super::ctx::Ctx;
 use super::record::{Folder, Intent, Record};

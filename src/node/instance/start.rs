@@ -36,7 +36,9 @@ impl Worker {
         self.ctx.firewall.ensure().await?;
         self.ensure_network(&spec).await?;
         self.ensure_door(&spec).await?;
+        self.know_image(&spec, false).await?;
         self.ensure_data(&spec, Some(command)).await?;
+        self.ensure_volumes(&spec).await?;
         self.ensure_game(&spec).await?;
         let before = self.ctx.engine.inspect(&game_name(&spec.server)).await?.map(|game| game.started).unwrap_or_default();
         self.record.started_before = before;
@@ -54,9 +56,11 @@ impl Worker {
     pub(super) async fn wake_up(&mut self) -> Result<(), StepError> {
         let spec = self.spec()?;
         self.break_off_reading().await;
+        self.know_image(&spec, false).await?;
         if !self.data_is_made(&spec) {
             self.ensure_data(&spec, None).await?;
         }
+        self.ensure_volumes(&spec).await?;
         let (_, revision) = self.game_plan(&spec)?;
         if self.game_made.as_ref() != Some(&revision) {
             self.ctx.firewall.ensure().await?;
@@ -64,7 +68,7 @@ impl Worker {
             self.ensure_game(&spec).await?;
         }
         match self.run_game(&spec).await {
-            Err(DockerError::NotFound(_)) => {
+            Err(StepError::Docker(DockerError::NotFound(_))) => {
                 self.ensure_network(&spec).await?;
                 self.ensure_game(&spec).await?;
                 self.run_game(&spec).await?;
@@ -80,10 +84,18 @@ impl Worker {
     }
 
     /// Docker's start of the game that was made, heard from its first word on.
-    async fn run_game(&self, spec: &InstanceSpec) -> Result<(), DockerError> {
+    async fn run_game(&mut self, spec: &InstanceSpec) -> Result<(), StepError> {
         let name = game_name(&spec.server);
         Console::listen(&self.ctx, &self.instance, spec.tty, self.word(), true).await;
-        self.ctx.engine.start(&name).await?;
+        match self.ctx.engine.start(&name).await {
+            Err(error) if self.ctx.bounds_refused.note(error.words()) => {
+                tracing::warn!(server = %spec.server, %error, "this machine does not take one of the bounds; games go on without it");
+                self.ensure_game(spec).await?;
+                Console::listen(&self.ctx, &self.instance, spec.tty, self.word(), true).await;
+                self.ctx.engine.start(&name).await?;
+            }
+            other => other?,
+        }
         if spec.tty
             && let Err(error) = self.ctx.engine.resize(&name, TTY_WINDOW).await
         {
