@@ -57,7 +57,7 @@
 
   // The log.
   const log = byId("log"), screen = byId("screen"), search = byId("log-search"), pause = byId("log-pause"), jump = byId("jump");
-  let held = [], paused = false, newest = 0n;
+  let held = [], paused = false, newest = 0n, follows = false;
   const number = (line) => BigInt(line.dataset.seq || 0);
   const atEnd = () => screen.scrollHeight - screen.scrollTop - screen.clientHeight < 24;
   const toEnd = () => { screen.scrollTop = screen.scrollHeight; };
@@ -159,6 +159,8 @@
       if (target && "until" in target.dataset) { location.reload(); return; }
       const active = document.activeElement;
       focus = target && target !== active && target.contains(active) ? place(active) : null;
+      // A line that is begun is the last one: whoever is at the end stays there.
+      if (target && target.id === "log-open") follows = atEnd();
       if (target && target.id === "log") {
         event.detail.shouldSwap = false;
         take(fragment);
@@ -168,6 +170,7 @@
       const part = byId(event.detail.target?.id) || document;
       if (focus) part.querySelector?.(focus)?.focus({ preventScroll: true });
       focus = null;
+      if (part.id === "log-open" && follows) toEnd();
       refreshTimes(part);
       const said = byId("said"), head = byId("head");
       if (said && head && said.textContent !== head.dataset.say) said.textContent = head.dataset.say;

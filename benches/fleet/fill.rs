@@ -115,6 +115,7 @@ fn spec(server: &Server, game: &Game, plan: &Plan) -> InstanceSpec {
         ready: game.ready.clone(),
         ready_within_secs: game.ready_within_secs,
         stop: game.stop.clone(),
+        tty: game.tty,
         door: game.door.clone(),
         wake: Verdict::Allowed,
         layers: Vec::new(),

@@ -20,6 +20,12 @@ const CHUNK: usize = 128 << 10;
 const PADDING_MAX: usize = 1 << 20;
 /// Most bytes of all names and targets together: this much is held in memory.
 const NAMES_BYTES_MAX: usize = 16 << 20;
+/// Of a head: its bytes, where its kind stands, its size and its sum; and the kind of a label.
+const BLOCK: usize = 512;
+const KIND_AT: usize = 156;
+const SIZE: std::ops::Range<usize> = 124..136;
+const SUM: std::ops::Range<usize> = 148..156;
+const LABEL: u8 = b'V';
 /// Most paths in one list of the rules.
 const RULES_MAX: usize = 1_000;
 
@@ -129,6 +135,25 @@ fn check_target(path: &str, target: &[u8]) -> Result<String, Fault> {
     if leaves { Err(refused(name, Why::Leaves(shown(target)))) } else { Ok(text.to_owned()) }
 }
 
+/// The archive without the label that `tar -V` puts before it: a head without a size, which says nothing about what follows.
+fn behind_label<R: Read>(mut read: R) -> io::Result<impl Read> {
+    let mut first = Vec::with_capacity(BLOCK);
+    read.by_ref().take(BLOCK as u64).read_to_end(&mut first)?;
+    let is_label =
+        first.len() == BLOCK && first[KIND_AT] == LABEL && has_own_sum(&first) && first[SIZE].iter().all(|b| matches!(b, 0 | b'0' | b' '));
+    if is_label {
+        first.clear();
+    }
+    Ok(io::Cursor::new(first).chain(read))
+}
+
+/// A head says the sum of its bytes, that of the sum's own place taken as spaces.
+fn has_own_sum(head: &[u8]) -> bool {
+    let sum: u32 = head.iter().enumerate().map(|(at, byte)| if SUM.contains(&at) { u32::from(b' ') } else { u32::from(*byte) }).sum();
+    let said = std::str::from_utf8(&head[SUM]).ok().map(|text| text.trim_matches(['\0', ' ']));
+    said.and_then(|text| u32::from_str_radix(text, 8).ok()) == Some(sum)
+}
+
 fn kind_words(kind: EntryType) -> &'static str {
     match kind {
         EntryType::Char | EntryType::Block => "a device",
@@ -173,7 +198,7 @@ impl<S: Sink> Reading<S> {
     }
 
     fn walk<R: Read>(&mut self, opened: &mut Opened<R>) -> Result<(), Fault> {
-        let mut archive = Archive::new(opened);
+        let mut archive = Archive::new(behind_label(opened)?);
         let mut extras = Extras::default();
         for entry in archive.entries()?.raw(true) {
             let mut entry = entry?;

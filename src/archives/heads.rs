@@ -46,6 +46,8 @@ pub struct Head {
     pub size: u64,
     /// Of a link.
     pub target: Vec<u8>,
+    /// The length of a file with holes, whose content begins with a map; none: its content is itself.
+    pub sparse: Option<u64>,
 }
 
 /// What stands before an entry and belongs to it.
@@ -54,6 +56,7 @@ pub struct Extras {
     name: Option<Vec<u8>>,
     target: Option<Vec<u8>>,
     pax: Option<Pax>,
+    takes_sparse: bool,
 }
 
 #[derive(Default)]
@@ -62,6 +65,15 @@ struct Pax {
     target: Option<Vec<u8>>,
     size: Option<u64>,
     sparse: bool,
+    map: SparseMap,
+}
+
+/// What is said of a file with holes.
+#[derive(Default)]
+struct SparseMap {
+    version: [Option<Vec<u8>>; 2],
+    name: Option<Vec<u8>>,
+    size: Option<u64>,
 }
 
 fn read_extra<R: Read>(entry: &mut Entry<'_, R>) -> Result<Vec<u8>, Fault> {
@@ -88,6 +100,11 @@ fn once<T>(slot: &mut Option<T>, value: T) -> Result<(), Fault> {
     if twice { Err(refused(b"", Why::TwoTongues)) } else { Ok(()) }
 }
 
+fn read_number(value: &[u8]) -> Result<u64, Fault> {
+    let number = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+    number.ok_or_else(|| refused(b"", Why::TwoTongues))
+}
+
 fn read_pax(bytes: &[u8]) -> Result<Pax, Fault> {
     let mut pax = Pax::default();
     for record in PaxExtensions::new(bytes) {
@@ -96,17 +113,29 @@ fn read_pax(bytes: &[u8]) -> Result<Pax, Fault> {
         match record.key_bytes() {
             b"path" => once(&mut pax.name, value.to_vec())?,
             b"linkpath" => once(&mut pax.target, value.to_vec())?,
-            b"size" => {
-                let size = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-                once(&mut pax.size, size.ok_or_else(|| refused(b"", Why::TwoTongues))?)?;
+            b"size" => once(&mut pax.size, read_number(value)?)?,
+            key if key.starts_with(b"GNU.sparse") => {
+                pax.sparse = true;
+                match key {
+                    b"GNU.sparse.major" => once(&mut pax.map.version[0], value.to_vec())?,
+                    b"GNU.sparse.minor" => once(&mut pax.map.version[1], value.to_vec())?,
+                    b"GNU.sparse.name" => once(&mut pax.map.name, value.to_vec())?,
+                    b"GNU.sparse.realsize" => once(&mut pax.map.size, read_number(value)?)?,
+                    _ => {}
+                }
             }
-            key => pax.sparse |= key.starts_with(b"GNU.sparse"),
+            _ => {}
         }
     }
     Ok(pax)
 }
 
 impl Extras {
+    /// For archives in which files with holes are expected, with a map of the only version that has everything in one place.
+    pub fn with_sparse() -> Extras {
+        Extras { takes_sparse: true, ..Extras::default() }
+    }
+
     /// Takes what belongs to the next entry; none: this is an entry.
     pub fn take<R: Read>(&mut self, entry: &mut Entry<'_, R>) -> Result<Option<Head>, Fault> {
         match entry.header().entry_type() {
@@ -132,8 +161,20 @@ impl Extras {
 
     fn head<R: Read>(&mut self, entry: &Entry<'_, R>) -> Result<Head, Fault> {
         let header = entry.header();
-        let extras = std::mem::take(self);
-        let pax = extras.pax.unwrap_or_default();
+        let takes_sparse = self.takes_sparse;
+        let extras = std::mem::replace(self, Extras { takes_sparse, ..Extras::default() });
+        let mut pax = extras.pax.unwrap_or_default();
+        let mut sparse = None;
+        if takes_sparse
+            && pax.sparse
+            && pax.name.is_none()
+            && extras.name.is_none()
+            && pax.map.version == [Some(b"1".to_vec()), Some(b"0".to_vec())]
+            && header.entry_type() == EntryType::Regular
+        {
+            (pax.name, sparse) = (pax.map.name, pax.map.size);
+            pax.sparse = pax.name.is_none() || sparse.is_none();
+        }
         let name = pax.name.or(extras.name).unwrap_or_else(|| header.path_bytes().into_owned());
         let target = pax.target.or(extras.target).or_else(|| header.link_name_bytes().map(std::borrow::Cow::into_owned));
         if pax.sparse {
@@ -145,6 +186,6 @@ impl Extras {
         }
         // The type of the file may stand above the mode.
         let mode = header.mode()? & 0o7777;
-        Ok(Head { name, kind: header.entry_type(), mode, size, target: target.unwrap_or_default() })
+        Ok(Head { name, kind: header.entry_type(), mode, size, target: target.unwrap_or_default(), sparse })
     }
 }

@@ -493,3 +493,24 @@ proptest! {
         drop(check(&*bytes, Limits { entries: 100, bytes: 1 << 20 }));
     }
 }
+
+#[test]
+fn an_archive_with_a_label_is_an_archive() {
+    let room = tempfile::tempdir().unwrap();
+    std::fs::write(room.path().join("file"), "content").unwrap();
+    for format in ["gnu", "oldgnu", "posix"] {
+        let tar = std::process::Command::new("tar")
+            .args([&format!("--format={format}"), "-V", "my label", "-c", "-C"])
+            .arg(room.path())
+            .arg("file")
+            .output();
+        let bytes = tar.unwrap().stdout;
+        assert!(bytes.len() > 1_000, "{format}");
+        let manifest = check(bytes.as_slice(), Limits::default()).unwrap_or_else(|error| panic!("{format}: {error:?}"));
+        assert_eq!(manifest.entries.len(), 1, "{format}");
+    }
+    // What only looks like one is still read, and refused as what it is.
+    let mut odd = [0_u8; 1_024];
+    odd[156] = b'V';
+    assert!(matches!(check(odd.as_slice(), Limits::default()), Err(ArchiveError::NotAnArchive)));
+}

@@ -13,9 +13,10 @@ use roost::model::time::{Clock, Millis};
 use roost::proxy::bounds::CONFIG_BYTES_MAX;
 use roost::proxy::log::Log;
 use roost::proxy::{Bounds, Proxy, demo};
+use roost::wire::door::MARK;
 use tokio::signal::unix::{SignalKind, signal};
 
-const USAGE: &str = "usage: roost-proxy --config FILE\n       roost-proxy demo [--listen ADDRESS:PORT]";
+const USAGE: &str = "usage: roost-proxy --config FILE\n       roost-proxy --version\n       roost-proxy demo [--listen ADDRESS:PORT]";
 
 /// The machine's clock.
 struct MachineClock;
@@ -37,6 +38,10 @@ fn main() -> ExitCode {
     };
     let ended = match words.as_slice() {
         ["--config", path] => runtime.block_on(serve(path)),
+        ["--version"] => {
+            let _ = writeln!(std::io::stdout(), "{MARK}");
+            Ok(())
+        }
         ["demo"] => return runtime.block_on(demo::main(demo::LISTEN)),
         ["demo", "--listen", listen] => return runtime.block_on(demo::main(listen)),
         _anything_else => Err(USAGE.to_owned()),

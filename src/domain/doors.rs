@@ -15,7 +15,7 @@ use crate::model::ids::ServerId;
 use crate::model::secrets::Secret;
 use crate::model::servers::{Phase, Server, Wanted};
 use crate::store::{nonces, servers};
-use crate::wire::door::{ActivityReport, BODY_BYTES_MAX, DoorState, GameIs, Verdict, WakeAnswer, WakeRequest};
+use crate::wire::door::{ActivityReport, BODY_BYTES_MAX, DoorState, GameIs, Verdict, WakeAnswer, WakeRequest, Word};
 use crate::wire::wake::Signed;
 
 /// Longest address of a client that is kept, in characters.
@@ -92,7 +92,7 @@ async fn state(ctx: &Ctx, server: &Server) -> Result<DoorState, Unheard> {
         | Phase::Failed
         | Phase::Destroyed => GameIs::Down,
     };
-    Ok(DoorState { game, name: server.name.clone(), wake: door_verdict(server, left) })
+    Ok(DoorState { game, name: server.name.clone(), wake: door_verdict(server, left), word: Word::default() })
 }
 
 /// Somebody is at the door of a server: it is woken where traffic may wake it. A step that is still to come (preparing) is

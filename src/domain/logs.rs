@@ -35,10 +35,13 @@ pub struct Batch {
     pub lines: Vec<LogLine>,
     /// True: some before these are lost.
     pub gap: bool,
+    /// What the game has begun to write behind them and not ended.
+    pub open: Option<String>,
 }
 
 struct Kept {
     lines: VecDeque<LogLine>,
+    open: Option<String>,
     sender: broadcast::Sender<Arc<Batch>>,
     used: u64,
 }
@@ -60,14 +63,17 @@ impl LogHub {
                 kept.remove(&id);
             }
         }
-        let fresh = || Kept { lines: VecDeque::new(), sender: broadcast::channel(BEHIND).0, used: 0 };
+        let fresh = || Kept { lines: VecDeque::new(), open: None, sender: broadcast::channel(BEHIND).0, used: 0 };
         let log = kept.entry(server.clone()).or_insert_with(fresh);
         log.used = *count;
         Some(act(log))
     }
 
-    /// Keeps lines from a node; those that are known are dropped.
-    pub(super) fn append(&self, server: &ServerId, lines: Vec<LogLine>, gap: bool) {
+    /// Keeps lines from a node, and the line that was begun behind them; what is known is dropped.
+    pub(super) fn append(&self, server: &ServerId, lines: Vec<LogLine>, gap: bool, mut open: Option<String>) {
+        if let Some(text) = &mut open {
+            cut(text);
+        }
         self.with(server, |log| {
             let last = log.lines.back().map_or(0, |line| line.seq);
             let mut fresh: Vec<LogLine> = Vec::new();
@@ -77,14 +83,15 @@ impl LogHub {
                     fresh.push(line);
                 }
             }
-            if fresh.is_empty() {
+            if fresh.is_empty() && log.open == open {
                 return;
             }
+            log.open.clone_from(&open);
             log.lines.extend(fresh.iter().cloned());
             while log.lines.len() > KEPT_LINES {
                 log.lines.pop_front();
             }
-            let _ = log.sender.send(Arc::new(Batch { lines: fresh, gap: gap && last > 0 }));
+            let _ = log.sender.send(Arc::new(Batch { lines: fresh, gap: gap && last > 0, open }));
         });
     }
 }
@@ -102,6 +109,8 @@ pub struct Reading {
     pub lines: Vec<LogLine>,
     /// True: lines between the number that was asked for and the first of these have left memory.
     pub gap: bool,
+    /// What the game has begun to write behind them and not ended.
+    pub open: Option<String>,
     /// What comes.
     pub coming: broadcast::Receiver<Arc<Batch>>,
 }
@@ -121,6 +130,7 @@ pub async fn read(ctx: &Ctx, actor: &Actor, id: &ServerId, after: u64) -> Result
     let server = servers::find(ctx, actor, id, Right::SeeServer).await?;
     let reading = ctx.logs.with(id, |log| Reading {
         lines: log.lines.iter().filter(|line| line.seq > after).cloned().collect(),
+        open: log.open.clone(),
         gap: after > 0 && log.lines.front().is_some_and(|oldest| oldest.seq > after),
         coming: log.sender.subscribe(),
     });
@@ -128,17 +138,19 @@ pub async fn read(ctx: &Ctx, actor: &Actor, id: &ServerId, after: u64) -> Result
     reading.ok_or(Refusal::NotFound)
 }
 
-/// The last lines. With nothing in memory it waits shortly for the node; pages pass `patient: false` and never wait.
-pub async fn tail(ctx: &Ctx, actor: &Actor, id: &ServerId, lines: usize, patient: bool) -> Result<Vec<LogLine>, Refusal> {
+/// The last lines, and what was begun behind them. With nothing in memory it waits shortly for the node; pages pass `patient: false` and
+/// never wait.
+pub async fn tail(ctx: &Ctx, actor: &Actor, id: &ServerId, lines: usize, patient: bool) -> Result<(Vec<LogLine>, Option<String>), Refusal> {
     let mut reading = read(ctx, actor, id, 0).await?;
     if reading.lines.is_empty()
         && patient
         && let Ok(Ok(batch)) = tokio::time::timeout(FIRST_LINES, reading.coming.recv()).await
     {
         reading.lines.extend(batch.lines.iter().cloned());
+        reading.open.clone_from(&batch.open);
     }
     let skip = reading.lines.len().saturating_sub(lines.min(KEPT_LINES));
-    Ok(reading.lines.split_off(skip))
+    Ok((reading.lines.split_off(skip), reading.open))
 }
 
 /// Sends a line to the game's standard input.

@@ -297,6 +297,29 @@ pub fn surplus(backups: &[Backup], reason: Reason, keep: u32) -> Vec<&Backup> {
     done.split_off(done.len().min(usize::try_from(keep).unwrap_or(usize::MAX)))
 }
 
+/// Bytes of all archives that are kept.
+pub fn kept_bytes(backups: &[Backup]) -> u64 {
+    let done = backups.iter().filter(|backup| backup.state == State::Done);
+    done.filter_map(|backup| backup.archived.as_ref()).fold(0, |sum, archived| sum.saturating_add(archived.bytes))
+}
+
+/// Which backups go so that no more than so many bytes are kept: the oldest that were made by themselves, of those that are done, and
+/// never the newest of all.
+pub fn past_bytes(backups: &[Backup], most: u64) -> Vec<&Backup> {
+    let mut done: Vec<&Backup> = backups.iter().filter(|backup| backup.state == State::Done).collect();
+    done.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    done.pop();
+    let (mut kept, mut gone) = (kept_bytes(backups), Vec::new());
+    for backup in done.into_iter().filter(|backup| backup.reason != Reason::Hand) {
+        if kept <= most {
+            break;
+        }
+        kept = kept.saturating_sub(backup.archived.as_ref().map_or(0, |archived| archived.bytes));
+        gone.push(backup);
+    }
+    gone
+}
+
 /// The last restore that put other data in place, if the data before it can still be had back.
 pub fn undoable(restores: &[Restore], now: Millis) -> Option<&Restore> {
     let done = restores.iter().filter(|restore| restore.kind.replaces() && restore.state == RestoreState::Done);
@@ -342,6 +365,34 @@ mod tests {
         assert_eq!(gone(2), [1]);
         assert_eq!(gone(0), [6, 3, 1]);
         assert_eq!(gone(9), [0; 0]);
+    }
+
+    #[test]
+    fn of_too_many_bytes_the_oldest_go_that_nobody_made_by_hand() {
+        let sized = |n: u8, reason, state, bytes| Backup {
+            archived: Some(Archived {
+                backup: BackupId::from_random(&[n; 8]),
+                bytes,
+                sha256: [0; 32].into(),
+                entries: 1,
+                unpacked: bytes,
+                parts: Vec::new(),
+                note: None,
+            }),
+            ..backup(n, reason, state)
+        };
+        let all = [
+            sized(1, Reason::Hand, State::Done, 100),
+            sized(2, Reason::Schedule, State::Done, 100),
+            sized(3, Reason::Layers, State::Done, 100),
+            sized(4, Reason::Schedule, State::Failed, 100),
+            sized(5, Reason::Schedule, State::Done, 100),
+        ];
+        assert_eq!(kept_bytes(&all), 400);
+        let gone = |most| past_bytes(&all, most).iter().map(|backup| backup.created_at.0).collect::<Vec<_>>();
+        assert_eq!(gone(400), [0; 0]);
+        assert_eq!(gone(399), [2]);
+        assert_eq!(gone(0), [2, 3], "the newest stays, and what was made by hand");
     }
 
     #[test]

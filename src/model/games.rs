@@ -278,6 +278,10 @@ pub struct Game {
     /// How it writes everything down while it runs. None: it is held still for a moment while its data are read.
     #[serde(default)]
     pub save: Option<Save>,
+    /// It runs in a terminal: for programs that keep their words to themselves for minutes, or read no lines, where they have none. What it
+    /// writes is then one stream, and what is typed stands in its log.
+    #[serde(default)]
+    pub tty: bool,
     /// Sidecar's protocol helper, such as `minecraft-java`, where looking can be told from joining. None: any traffic wakes.
     #[serde(default)]
     pub door: Option<String>,

@@ -13,7 +13,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::backups::TOGETHER_MAX;
+use super::backups::{LARGE_TOGETHER_MAX, MEASURED_TOGETHER_MAX, SMALL_TOGETHER_MAX};
 use super::config::{BadPool, NodeConfig, Pool};
 use super::console::{Console, Tail};
 use super::ctx::{Ctx, LABEL_SERVER, TURNS_MAX};
@@ -179,7 +179,11 @@ fn begin(
         panel: Mutex::default(),
         image_locks: Mutex::default(),
         turns: tokio::sync::Semaphore::new(TURNS_MAX),
-        backups: tokio::sync::Semaphore::new(TOGETHER_MAX),
+        small_backups: tokio::sync::Semaphore::new(SMALL_TOGETHER_MAX),
+        large_backups: tokio::sync::Semaphore::new(LARGE_TOGETHER_MAX),
+        measured: tokio::sync::Semaphore::new(MEASURED_TOGETHER_MAX),
+        data_disk: std::sync::OnceLock::new(),
+        bounds_refused: super::ctx::BoundsRefused::default(),
         proxy: tokio::sync::OnceCell::new(),
         config,
     });

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::config::{NodeConfig, Pool};
-use super::docker::Engine;
+use super::docker::{DiskBound, Engine};
 use super::error::StepError;
 use super::firewall::Firewall;
 use super::layers::{FETCHES, Layers, LayersConfig};
@@ -34,6 +35,11 @@ pub const LABEL_REVISION: &str = "roost.revision";
 
 /// Servers whose containers are made, started or looked at together: more would only make each of them slower.
 pub const TURNS_MAX: usize = 8;
+/// Bytes in a second that one game may read from the disk, and write to it: so much that a world loads quickly, and not all that a disk
+/// has for everybody.
+const DISK_READ: i64 = 256 << 20;
+/// See [`DISK_READ`].
+const DISK_WRITE: i64 = 128 << 20;
 /// Longest wait for the panel's end of the pipe to take an event. What is lost then is asked for again, or is in the heartbeat.
 const EVENT_WAIT: Duration = Duration::from_secs(5);
 
@@ -61,8 +67,12 @@ pub struct Ctx {
     pub image_locks: Mutex<HashMap<String, Arc<tokio::sync::Mutex<()>>>>,
     /// So many servers are made, started or looked at together; a wake does not wait for its turn.
     pub turns: Semaphore,
-    /// So many backups are made together.
-    pub backups: Semaphore,
+    /// Places for backups with few bytes.
+    pub small_backups: Semaphore,
+    /// Places for those with many.
+    pub large_backups: Semaphore,
+    /// Servers whose data are measured before a backup.
+    pub measured: Semaphore,
     /// Layers of templates, opened when they are first needed.
     pub layers: tokio::sync::OnceCell<Layers>,
     /// Questions for addresses of layers that wait for the panel's answer.
@@ -71,10 +81,38 @@ pub struct Ctx {
     pub aside: Mutex<Option<Aside>>,
     /// Numbers of private networks whose addresses somebody else on this machine has, since the agent's start.
     pub taken: Mutex<BTreeSet<u32>>,
+    /// Device of the disk that the data folder is on.
+    pub data_disk: std::sync::OnceLock<Option<String>>,
+    /// What the engine has refused to bound.
+    pub bounds_refused: BoundsRefused,
     /// What the last purge did.
     pub purged: Mutex<Option<PurgeNote>>,
     /// Tag of the sidecar's image and the program's hash, once read.
     pub proxy: tokio::sync::OnceCell<Proxy>,
+}
+
+/// Bounds of a game that this machine does not take: a kernel without them, or an engine that may not give so much itself. Games go on
+/// without until the agent starts anew.
+#[derive(Debug, Default)]
+pub struct BoundsRefused {
+    disk: AtomicBool,
+    descriptors: AtomicBool,
+}
+
+impl BoundsRefused {
+    /// Games get a bound on descriptors.
+    pub fn descriptors(&self) -> bool {
+        !self.descriptors.load(Ordering::Relaxed)
+    }
+
+    /// True: the engine's words are about one of them.
+    pub fn note(&self, words: &str) -> bool {
+        let about = |all: &[&str]| all.iter().any(|word| words.contains(word));
+        let (disk, descriptors) = (about(&["blkio", "io.max"]), about(&["rlimit"]));
+        self.disk.fetch_or(disk, Ordering::Relaxed);
+        self.descriptors.fetch_or(descriptors, Ordering::Relaxed);
+        disk || descriptors
+    }
 }
 
 /// The static program that sidecar and demo game are made of.
@@ -96,6 +134,13 @@ impl Ctx {
     /// Numbers of the networks that somebody else has, in order.
     pub fn subnets_taken(&self) -> Vec<u32> {
         self.taken.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
+    /// How fast each game may read and write on the disk of the data folder; none: the kernel has no one device for it, or the engine has
+    /// refused such a bound since the agent's start.
+    pub fn disk_bound(&self) -> Option<DiskBound> {
+        let device = self.data_disk.get_or_init(|| super::machine::disk_of(&self.config.data_dir)).clone()?;
+        (!self.bounds_refused.disk.load(Ordering::Relaxed)).then_some(DiskBound { device, read: DISK_READ, write: DISK_WRITE })
     }
 
     /// Layers of templates.

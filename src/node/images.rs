@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::ctx::{Ctx, Proxy};
 use super::docker::{DockerError, PullProgress};
 use super::error::StepError;
+use super::program;
 use crate::model::ids::{CommandId, ServerId};
 use crate::wire::agent::EventKind;
 
@@ -30,6 +31,10 @@ impl Ctx {
     pub async fn proxy(&self) -> Result<Proxy, StepError> {
         let read = async {
             let bytes = self.proxy_bytes().await?;
+            program::check(&bytes).map_err(|unfit| StepError::Image {
+                words: format!("The sidecar's program {} {unfit}", self.config.proxy_binary.display()),
+                retryable: true,
+            })?;
             Ok::<_, StepError>(Proxy { hash: hex::encode(&Sha256::digest(&bytes)[..6]) })
         };
         self.proxy.get_or_try_init(|| read).await.cloned()
@@ -79,8 +84,8 @@ impl Ctx {
         let reference = format!("{repo}:{tag}");
         let lock = self.image_lock(&reference);
         let _alone = lock.lock().await;
-        let labels = self.engine.image(&reference).await?;
-        if labels.is_some_and(|labels| labels.get(LABEL_PROGRAM) == Some(&hash)) {
+        let there = self.engine.image(&reference).await?;
+        if there.is_some_and(|image| image.labels.get(LABEL_PROGRAM) == Some(&hash)) {
             return Ok(());
         }
         let program = self.proxy_bytes().await?;

@@ -86,6 +86,19 @@ impl Meter {
     }
 }
 
+/// The whole disk that a folder is on, such as `/dev/sda`; none: there is no such one, as with some file systems over several disks.
+pub fn disk_of(folder: &std::path::Path) -> Option<String> {
+    use std::os::unix::fs::MetadataExt;
+    let device = std::fs::metadata(folder).ok()?.dev();
+    let (major, minor) = (rustix::fs::major(device), rustix::fs::minor(device));
+    let own = std::fs::canonicalize(format!("/sys/dev/block/{major}:{minor}")).ok()?;
+    // Bounds are kept by the disk's queue, which a partition shares with its disk.
+    let disk = if own.join("partition").exists() { own.parent()?.to_owned() } else { own };
+    let name = disk.file_name()?.to_str()?.replace('!', "/");
+    let path = format!("/dev/{name}");
+    (disk.join("queue").is_dir() && std::fs::metadata(&path).is_ok()).then_some(path)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

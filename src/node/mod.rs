@@ -14,7 +14,7 @@
 //! | `console`, `samples`, `disk`, `machine` | logs and input, measurements, what files take, the machine |
 //! | `layers/`, `urls` | a server's folder out of templates, their cache, and where they come from |
 //! | `backups/`, `download` | archives of a server's data, and what comes out of the object store |
-//! | `images`, `firewall`, `record`, `aside` | images, packet filter, the memory on the disk, data that nobody knows |
+//! | `images`, `program`, `firewall`, `record`, `aside` | images, the sidecar's program, packet filter, the memory on the disk, data that nobody knows |
 
 mod agent;
 mod aside;
@@ -34,6 +34,7 @@ mod instance;
 pub mod layers;
 pub mod link;
 mod machine;
+mod program;
 mod record;
 mod samples;
 mod stamps;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::instance::Declared;
 use crate::archives::remove::remove;
 use crate::model::backups::Archived;
 use crate::model::ids::{CommandId, PanelId, ServerId};
@@ -87,6 +88,9 @@ pub struct Record {
     pub generation: i64,
     /// What it was last prepared with.
     pub spec: Option<InstanceSpec>,
+    /// What its image says of its data; none: not known.
+    #[serde(default)]
+    pub image: Option<Declared>,
     /// The last command that was answered.
     pub last_answer: Option<(CommandId, Answer)>,
     /// The last backup, restore or undo that was answered: they stand beside the steps of its life.
@@ -118,6 +122,7 @@ impl Record {
             secret: hex::encode(secret),
             generation: 0,
             spec: None,
+            image: None,
             last_answer: None,
             last_archive_answer: None,
             runs: Vec::new(),

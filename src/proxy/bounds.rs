@@ -22,10 +22,14 @@ pub const REPORT_ANSWER_WITHIN: Duration = Duration::from_secs(5);
 pub const RETRY_PAUSE_MIN: Duration = Duration::from_millis(50);
 /// Longest pause before an agent that is away is asked again.
 pub const RETRY_PAUSE_MAX: Duration = Duration::from_secs(1);
+/// Between two wake requests that datagrams cause at one server, whoever they come from.
+pub const DATAGRAM_WAKE_PACE: Duration = Duration::from_secs(2);
 /// A refusal is repeated to others for so long without asking the agent again.
 pub const REFUSAL_KEPT: Duration = Duration::from_secs(2);
 /// Time for a client to say what it wants, where the game's protocol tells a look from a join.
 pub const GREETING_WITHIN: Duration = Duration::from_secs(5);
+/// What two versions of a protocol begin alike with is taken for the older one, which says no more, after so long a silence.
+pub const GREETING_SILENCE: Duration = Duration::from_millis(400);
 /// Most bytes of that greeting.
 pub const GREETING_BYTES_MAX: usize = 2_048;
 /// Time for open connections to end by themselves when the sidecar is told to go.
@@ -34,7 +38,7 @@ pub const FAREWELL_WITHIN: Duration = Duration::from_secs(2);
 pub const LINGER: Duration = Duration::from_millis(500);
 /// Shortest time between two activity reports, however quickly players come and go.
 pub const REPORT_GAP_MIN: Duration = Duration::from_millis(250);
-/// How often a sleeping UDP port looks whether its game is up while datagrams wait.
+/// How often it is looked whether a game is up by now while clients wait.
 pub const UP_POLL: Duration = Duration::from_millis(5);
 /// The state file is looked at again after this long when datagrams of known peers come in.
 pub const STATE_AGE_MAX: Duration = Duration::from_millis(10);
@@ -60,7 +64,7 @@ pub struct Bounds {
     pub datagram_bytes: usize,
     /// Bytes kept for all peers of one port while the game starts.
     pub waiting_bytes: usize,
-    /// New wake requests that one source address can cause in a minute.
+    /// New wake requests that one source address can cause in a minute by connecting.
     pub wakes_per_minute: u32,
     /// Answers to server-list queries over UDP for one source address in a second.
     pub answers_per_second: u32,

@@ -1,7 +1,7 @@
 //! One server's gate: what is known of its game, how to wake it, and what goes through. Shared by all its ports.
 //!
 //! What is known comes from the state file, which the agent replaces whenever something changes, and from the agent's answers
-//! to wake requests; the newer one counts. Where there is no file, answers to activity reports count too.
+//! to wake requests and activity reports; the newer one counts.
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -13,11 +13,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use super::activity::Traffic;
 use super::agent::{Agent, AgentError};
-use super::bounds::{Bounds, REFUSAL_KEPT, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STATE_AGE_MAX, STATE_BYTES_MAX};
+use super::bounds::{Bounds, DATAGRAM_WAKE_PACE, REFUSAL_KEPT, RETRY_PAUSE_MAX, RETRY_PAUSE_MIN, STATE_AGE_MAX, STATE_BYTES_MAX};
 use super::flight::Flight;
 use super::log::Log;
 use super::pipes::Workbench;
@@ -58,6 +58,14 @@ struct Known {
     refused: Option<(Instant, String)>,
 }
 
+impl Known {
+    fn hear(&mut self, state: DoorState) {
+        if !self.state.as_ref().is_some_and(|known| state.word.is_before(known.word)) {
+            self.state = Some(state);
+        }
+    }
+}
+
 /// See the module.
 pub struct Gate {
     /// Whose.
@@ -82,6 +90,8 @@ pub struct Gate {
     known: Mutex<Known>,
     waking: Flight<Woken>,
     wakes: Mutex<Sources>,
+    /// When a datagram may cause the next wake request.
+    datagrams_wake_at: Mutex<Option<Instant>>,
 }
 
 /// What a gate is made of, beside its defaults.
@@ -125,6 +135,7 @@ impl Gate {
             known: Mutex::default(),
             waking: Flight::default(),
             wakes: Mutex::new(wakes),
+            datagrams_wake_at: Mutex::default(),
         })
     }
 
@@ -163,7 +174,20 @@ impl Gate {
         self.state_file.is_some()
     }
 
-    /// May this source cause one more wake request?
+    /// Waits until a datagram may cause one more wake request. Its sender is whoever it says, so that a limit for each of them could be
+    /// used up by others: all wait alike, and only a little.
+    pub async fn pace(&self) {
+        let now = Instant::now();
+        let at = {
+            let mut next = self.datagrams_wake_at.lock().unwrap_or_else(PoisonError::into_inner);
+            let at = next.map_or(now, |at| at.max(now));
+            *next = Some(at + DATAGRAM_WAKE_PACE);
+            at
+        };
+        sleep_until(at).await;
+    }
+
+    /// May this source cause one more wake request? Only for those who have shown that the address is theirs, as a connection does.
     pub fn admits(&self, source: IpAddr) -> bool {
         let admitted = self.wakes.lock().unwrap_or_else(PoisonError::into_inner).admit(source, Instant::now());
         if !admitted {
@@ -205,10 +229,7 @@ impl Gate {
         };
         let answer = self.agent.report(&report).await;
         self.reached.store(answer.is_ok(), Relaxed);
-        let state = answer?;
-        if !self.has_state_file() {
-            self.known().state = Some(state);
-        }
+        self.hear(answer?);
         Ok(())
     }
 
@@ -219,6 +240,11 @@ impl Gate {
 
     fn known(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes what the agent says, unless the file has said something newer. A file that could not be written must not lock anybody out.
+    fn hear(&self, state: DoorState) {
+        self.known().hear(state);
     }
 
     fn refused_lately(&self) -> Option<String> {
@@ -244,8 +270,10 @@ impl Gate {
         let mut text = Vec::new();
         let read = File::open(path).and_then(|file| file.take(STATE_BYTES_MAX).read_to_end(&mut text));
         known.stamp = Some(stamp);
-        known.state = read.ok().and_then(|_| serde_json::from_slice(&text).ok());
-        if known.state.is_none() {
+        if let Some(state) = read.ok().and_then(|_| serde_json::from_slice(&text).ok()) {
+            known.hear(state);
+        } else {
+            known.state = None;
             self.log.line(self.server.as_str(), "state file cannot be read", "taken as asleep");
         }
     }
@@ -265,7 +293,7 @@ async fn ask(gate: Arc<Gate>, knock: Knock) -> Woken {
                     state.game = GameIs::Starting;
                 }
                 let verdict = state.wake.clone();
-                gate.known().state = Some(state);
+                gate.hear(state);
                 match verdict {
                     _ if answer.started => {
                         gate.log.line(server, "woken", &who);

@@ -1,8 +1,8 @@
-//! From a knock to a game that answers: wakes it if need be and waits until its port is open. One attempt for each port,
-//! shared by everybody who waits at it.
+//! From a knock to a game that can be played: wakes it if need be and waits for the agent's word that it is ready. One attempt for each
+//! port, shared by everybody who waits at it.
 //!
-//! A game that loads refuses connections, which is normal and costs nothing; attempts come with short growing pauses. The
-//! connection of the attempt that succeeds is not thrown away: one of those who wait gets it.
+//! An open port says nothing: many games open theirs first and load then, and throw out who comes in between. The connection of the
+//! attempt that succeeds is not thrown away: one of those who wait gets it.
 
 use std::future::poll_fn;
 use std::net::SocketAddr;
@@ -63,7 +63,7 @@ pub struct TooMany;
 pub struct Opening(Flight<Opened>);
 
 impl Opening {
-    /// Waits for a TCP port. `doubted`: it should be up and has just not answered.
+    /// Waits until the agent says that the game is up, and for its TCP port. `doubted`: it should be up and has just not answered.
     ///
     /// # Errors
     /// This source would have to wake the game and has done so too often.
@@ -73,12 +73,8 @@ impl Opening {
     }
 
     /// Waits until the agent says that the game is up: an open UDP port cannot be seen from outside.
-    ///
-    /// # Errors
-    /// As for TCP.
-    pub fn udp(&self, gate: &Arc<Gate>, knock: Knock) -> Result<Seat<Opened>, TooMany> {
-        self.admit(gate, knock)?;
-        Ok(self.0.board(&gate.tasks, || open_udp(Arc::clone(gate), knock)))
+    pub fn udp(&self, gate: &Arc<Gate>, knock: Knock) -> Seat<Opened> {
+        self.0.board(&gate.tasks, || open_udp(Arc::clone(gate), knock))
     }
 
     fn admit(&self, gate: &Gate, knock: Knock) -> Result<(), TooMany> {
@@ -107,43 +103,50 @@ pub async fn connect(target: SocketAddr) -> std::io::Result<TcpStream> {
     timeout(CONNECT_WITHIN, connecting).await.map_err(std::io::Error::from)?
 }
 
-async fn open_tcp(gate: Arc<Gate>, knock: Knock, target: SocketAddr, doubted: bool) -> Opened {
-    // That a starting game does not answer is no reason to doubt.
-    let mut ask = match gate.game() {
-        GameIs::Down => true,
-        GameIs::Starting => false,
-        GameIs::Up => doubted,
-    };
-    let mut again = AGAIN_PAUSE_MIN;
+async fn open_tcp(gate: Arc<Gate>, knock: Knock, target: SocketAddr, mut doubted: bool) -> Opened {
+    let mut again = Duration::ZERO;
     loop {
-        if ask {
-            match gate.wake(knock).await {
-                Woken::Started => {}
-                Woken::Refused(reason) => return Opened::Refused(reason),
+        match gate.game() {
+            GameIs::Up if !doubted => match answers(&gate, target).await {
+                Some(stream) => return Opened::Open(Spare::of(stream)),
+                None => doubted = true,
+            },
+            GameIs::Starting => wait_on(&gate).await,
+            GameIs::Up | GameIs::Down => {
+                // The pause keeps a game that dies at once from being started in a tight loop.
+                sleep(again).await;
+                again = (again * 2).clamp(AGAIN_PAUSE_MIN, AGAIN_PAUSE_MAX);
+                match gate.wake(knock).await {
+                    Woken::Started => doubted = false,
+                    Woken::Refused(reason) => return Opened::Refused(reason),
+                }
             }
         }
-        let since = Instant::now();
-        let mut pause = Duration::from_millis(1);
-        loop {
-            if let Ok(stream) = connect(target).await {
-                return Opened::Open(Spare::of(stream));
-            }
-            // A game that is starting may take its time; one that is said to be up should answer.
-            match gate.game() {
-                GameIs::Down => break,
-                GameIs::Up if since.elapsed() >= DOUBT_AFTER => break,
-                GameIs::Starting | GameIs::Up => {}
-            }
-            sleep(pause).await;
-            pause = (pause * 2).min(CONNECT_PAUSE_MAX);
-        }
-        // It went down again or takes long. The pause keeps a game that dies at once from being started in a tight loop.
-        if gate.game() == GameIs::Down {
-            sleep(again).await;
-            again = (again * 2).min(AGAIN_PAUSE_MAX);
-        }
-        ask = true;
     }
+}
+
+/// Connects to a game that is said to be up; none: it does not answer, or is not said to be up any more.
+async fn answers(gate: &Gate, target: SocketAddr) -> Option<TcpStream> {
+    let since = Instant::now();
+    let mut pause = Duration::from_millis(1);
+    while gate.game() == GameIs::Up && since.elapsed() < DOUBT_AFTER {
+        if let Ok(stream) = connect(target).await {
+            return Some(stream);
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(CONNECT_PAUSE_MAX);
+    }
+    None
+}
+
+/// A game that is starting takes its time.
+async fn wait_on(gate: &Gate) {
+    if gate.has_state_file() {
+        return sleep(UP_POLL).await;
+    }
+    sleep(ANSWER_POLL).await;
+    // An agent that is away is asked again in the next round.
+    let _ = gate.report().await;
 }
 
 async fn open_udp(gate: Arc<Gate>, knock: Knock) -> Opened {
@@ -151,15 +154,11 @@ async fn open_udp(gate: Arc<Gate>, knock: Knock) -> Opened {
     loop {
         match gate.game() {
             GameIs::Up => return Opened::Open(Spare::default()),
-            GameIs::Starting if gate.has_state_file() => sleep(UP_POLL).await,
-            GameIs::Starting => {
-                sleep(ANSWER_POLL).await;
-                // An agent that is away is asked again in the next round.
-                let _ = gate.report().await;
-            }
+            GameIs::Starting => wait_on(&gate).await,
             GameIs::Down => {
                 sleep(again).await;
                 again = (again * 2).clamp(AGAIN_PAUSE_MIN, AGAIN_PAUSE_MAX);
+                gate.pace().await;
                 match gate.wake(knock).await {
                     Woken::Started => {}
                     Woken::Refused(reason) => return Opened::Refused(reason),

@@ -13,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::bounds::{CONNECTS_AT_ONCE, GREETING_BYTES_MAX, GREETING_WITHIN, LINGER};
+use super::bounds::{CONNECTS_AT_ONCE, GREETING_BYTES_MAX, GREETING_SILENCE, GREETING_WITHIN, LINGER};
 use super::copy::both_ways;
 use super::games::Helper;
 use super::games::minecraft_java::{self as java, Greeting, Look};
@@ -88,7 +88,7 @@ impl TcpRoute {
         let joins = match greeting {
             Greeting::Join => true,
             Greeting::Look(look) if self.gate.game() != GameIs::Up => return self.answer_look(&mut client, look, first).await,
-            Greeting::More | Greeting::Foreign if self.gate.game() != GameIs::Up => return,
+            Greeting::More | Greeting::Foreign if self.gate.game() != GameIs::Up => return self.say_foreign(peer, &first),
             Greeting::Look(_) | Greeting::More | Greeting::Foreign => false,
         };
         let counted = joins.then(|| self.gate.traffic.connection());
@@ -157,6 +157,18 @@ impl TcpRoute {
         close_gently(client).await;
     }
 
+    /// Somebody speaks another protocol, and the game is not up to say so itself.
+    fn say_foreign(&self, peer: SocketAddr, first: &[u8]) {
+        let what = if java::is_proxy_header(first) {
+            "it sends a PROXY protocol header, which is not understood here: switch it off where the connection is passed on"
+        } else if first.is_empty() {
+            "it said nothing"
+        } else {
+            "it does not speak this game's protocol"
+        };
+        self.log("closed without waking", &format!("{peer}: {what}"));
+    }
+
     /// A server list asks while the game is not up: we answer in its place and wake nobody.
     async fn answer_look(&self, client: &mut TcpStream, look: Look, first: Vec<u8>) {
         let (name, words) = self.gate.sign();
@@ -191,9 +203,19 @@ async fn greet(client: &mut TcpStream) -> (Greeting, Vec<u8>) {
     let listening = timeout(GREETING_WITHIN, async {
         loop {
             let mut buffer = [0; 512];
-            let n = client.read(&mut buffer).await?;
+            let said = if heard.is_empty() {
+                Ok(client.read(&mut buffer).await)
+            } else {
+                timeout(GREETING_SILENCE, client.read(&mut buffer)).await
+            };
+            let n = match said {
+                Ok(read) => read?,
+                // Nothing more for the moment: only what is complete as it stands counts.
+                Err(_) if matches!(java::greeting_of_silence(&heard), Greeting::More) => continue,
+                Err(_) => 0,
+            };
             heard.extend_from_slice(&buffer[..n]);
-            let greeting = java::greeting(&heard);
+            let greeting = if n == 0 { java::greeting_of_silence(&heard) } else { java::greeting(&heard) };
             if n == 0 || heard.len() >= GREETING_BYTES_MAX || !matches!(greeting, Greeting::More) {
                 return Ok::<Greeting, io::Error>(greeting);
             }

@@ -53,6 +53,8 @@ struct Session {
     /// Kept until the game is up; then none.
     waiting: Option<Waiting>,
     heard: Instant,
+    /// It has sent more than one datagram: one costs a stranger nothing and may carry anybody's name.
+    goes_on: bool,
     /// Present once it has sent something other than a look.
     player: Option<Counted>,
     task: Option<AbortHandle>,
@@ -153,7 +155,7 @@ impl UdpRoute {
     }
 
     fn of_session(self: &Arc<Self>, session: &mut Session, data: &[u8]) {
-        session.heard = Instant::now();
+        (session.heard, session.goes_on) = (Instant::now(), true);
         if session.player.is_none() && self.helper.look(data).is_none() {
             session.player = Some(self.gate.traffic.session());
         }
@@ -185,7 +187,7 @@ impl UdpRoute {
     }
 
     fn welcome(self: &Arc<Self>, table: &mut Table, peer: SocketAddr, data: &[u8], up: bool, joins: bool) -> io::Result<()> {
-        if table.peers.len() >= self.gate.bounds.sessions {
+        if table.peers.len() >= self.gate.bounds.sessions && !table.make_room() {
             self.gate.log.line(self.gate.server.as_str(), "full", &format!("{peer}: {} sessions", self.gate.bounds.sessions));
             return Ok(());
         }
@@ -193,16 +195,14 @@ impl UdpRoute {
             None
         } else {
             let knock = Knock { client: peer, port: self.port, protocol: Protocol::Udp };
-            match self.opening.udp(&self.gate, knock) {
-                Ok(seat) => Some(seat),
-                Err(super::opening::TooMany) => return Ok(()),
-            }
+            Some(self.opening.udp(&self.gate, knock))
         };
         let socket = Arc::new(self.socket()?);
         let waiting = (!up).then(|| Waiting { route: Arc::downgrade(self), datagrams: VecDeque::new(), bytes: 0 });
         let player = joins.then(|| self.gate.traffic.session());
-        let mut session = Session { socket: Arc::clone(&socket), waiting, heard: Instant::now(), player, task: None };
+        let mut session = Session { socket: Arc::clone(&socket), waiting, heard: Instant::now(), goes_on: false, player, task: None };
         self.of_session(&mut session, data);
+        session.goes_on = false;
         let route = Arc::clone(self);
         session.task = Some(self.gate.tasks.run(async move {
             if let Some(mut seat) = seat {
@@ -291,6 +291,14 @@ impl UdpRoute {
 }
 
 impl Table {
+    /// Where the table is full, whoever sent a single datagram and was not heard of for longest makes room: strangers who fill it with
+    /// names that are not theirs keep nobody out. False: everybody in it goes on.
+    fn make_room(&mut self) -> bool {
+        let silent = self.peers.iter().filter(|(_, session)| !session.goes_on);
+        let oldest = silent.min_by_key(|(_, session)| session.heard).map(|(peer, _)| *peer);
+        oldest.is_some_and(|peer| self.peers.remove(&peer).is_some())
+    }
+
     /// The game has gone down: whoever was connected to it is not heard for a while.
     fn mute_the_connected(&mut self, gate: &Gate) {
         let now = Instant::now();

@@ -337,5 +337,9 @@ pub enum EventKind {
         lines: Vec<LogLine>,
         /// True: lines between the asked `after` and the first one here are lost.
         gap: bool,
+        /// What the game has begun to write behind the last of all lines and not ended, such as a question that it waits behind. It comes
+        /// as a line once it is complete. None: nothing.
+        #[serde(default)]
+        open: Option<String>,
     },
 }

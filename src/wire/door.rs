@@ -25,6 +25,8 @@ pub const WAKE_PATH: &str = "/api/webhook/wake";
 pub const ACTIVITY_PATH: &str = "/api/webhook/activity";
 /// Seconds between two activity reports; one is also sent at once when the first player comes or the last one leaves.
 pub const ACTIVITY_SECS: u64 = 5;
+/// Stands in the sidecar's program itself, so that whoever packs it can see that it is this one.
+pub const MARK: &str = concat!("roost-proxy ", env!("CARGO_PKG_VERSION"), " is the sidecar");
 /// Most bytes of a request's body.
 pub const BODY_BYTES_MAX: usize = 4_096;
 
@@ -91,6 +93,25 @@ pub struct DoorState {
     pub name: String,
     /// Whether traffic may wake it.
     pub wake: Verdict,
+    /// Which of all words of the agent this is.
+    #[serde(default)]
+    pub word: Word,
+}
+
+/// Says which of two states is the newer one: the file that is read and the answer that comes may overtake each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Word {
+    /// Tells agents apart: a random number of this one.
+    pub agent: u64,
+    /// Grows with every word of one agent.
+    pub number: u64,
+}
+
+impl Word {
+    /// True: this one was said before the other. Of two agents the one that is heard last counts.
+    pub fn is_before(self, other: Word) -> bool {
+        self.agent == other.agent && self.number < other.number
+    }
 }
 
 /// May traffic wake it?

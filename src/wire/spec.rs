@@ -47,6 +47,9 @@ pub struct InstanceSpec {
     pub ready_within_secs: u32,
     /// How it ends.
     pub stop: Stop,
+    /// It runs in a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub tty: bool,
     /// Sidecar's protocol helper.
     pub door: Option<String>,
     /// Whether traffic may wake it, and what to tell players if not.

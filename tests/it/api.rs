@@ -207,8 +207,12 @@ async fn the_log_comes_by_number() {
         let ada = app.world.player("ada@example.org").await;
         let id = app.world.create(&ada, "Valley").await.id;
         let lines = (1..=150).map(|seq| LogLine { seq: 1_700_000_000_000_000_000 + seq, text: format!("line {seq}") }).collect();
-        let event =
-            Event { server: id.clone(), at: roost::model::time::Millis(0), command: None, kind: EventKind::Log { lines, gap: false } };
+        let event = Event {
+            server: id.clone(),
+            at: roost::model::time::Millis(0),
+            command: None,
+            kind: EventKind::Log { lines, gap: false, open: None },
+        };
         app.world.tell(FromNode::Event(event)).await;
         let program = app.program(&ada).await;
         for (query, count) in [("", 100), ("?tail=5", 5), ("?tail=0", 1), ("?tail=-3", 100), ("?tail=100000", 150), ("?tail=x", 100)] {

@@ -12,4 +12,5 @@ mod firewall;
 mod layers;
 mod life;
 mod registry;
+mod volumes;
 mod wake;

@@ -26,7 +26,7 @@ async fn make(app: &mut App, browser: &Browser, name: &str) -> ServerId {
 
 async fn log(app: &App, id: &ServerId, lines: &[(u64, &str)]) {
     let lines = lines.iter().map(|(seq, text)| LogLine { seq: *seq, text: (*text).to_owned() }).collect();
-    let event = Event { server: id.clone(), at: Millis(0), command: None, kind: EventKind::Log { lines, gap: false } };
+    let event = Event { server: id.clone(), at: Millis(0), command: None, kind: EventKind::Log { lines, gap: false, open: None } };
     app.world.tell(FromNode::Event(event)).await;
 }
 

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::servers::{find, note};
 use super::{Actor, Change, Ctx, Refusal};
-use crate::model::backups::{Backup, KEPT_MAX, Reason, Restore, Schedule, State, undoable};
+use crate::model::backups::{Backup, KEPT_MAX, Reason, Restore, Schedule, State, kept_bytes, undoable};
 use crate::model::ids::{BackupId, ServerId};
 use crate::model::servers::{Server, Wanted};
 use crate::model::time::Millis;
@@ -46,6 +46,9 @@ const DOWNLOAD_LASTS: Duration = Duration::from_mins(10);
 const LAYERS_KEPT: u32 = 5;
 /// So many backups of moves stay.
 const MOVES_KEPT: u32 = 1;
+/// All archives of a server together take at most so many times the storage of its plan: of those that are made by themselves the oldest
+/// go, and by hand none is made past it.
+const KEPT_PLANS: u64 = 10;
 /// Said where a server has no data.
 const NO_DATA: &str = "It has no data yet: it has never been prepared. Start it once.";
 
@@ -131,12 +134,28 @@ pub async fn make(ctx: &Arc<Ctx>, actor: &Actor, id: &ServerId) -> Result<Backup
     if all.iter().filter(|backup| backup.state == State::Done).count() >= KEPT_MAX as usize {
         return conflict(format!("It has {KEPT_MAX} backups, which is the most for one server. Delete one that you do not need."));
     }
+    let (kept, most) = (kept_bytes(&all), most_kept(ctx, &server));
+    if kept >= most {
+        let mb = |bytes: u64| bytes.div_ceil(1_000_000);
+        return conflict(format!(
+            "Its backups take {} MB, and {} MB are the most for its plan. Delete one that you do not need.",
+            mb(kept),
+            mb(most)
+        ));
+    }
     let backup = wanted(&server, Reason::Hand, &actor.user.email, ctx.clock.now());
     backups::insert(&tx, &backup).await?;
     tx.commit().await?;
     tell(ctx, &backup);
     ctx.backups_nudge.notify_one();
     Ok(backup)
+}
+
+/// Most bytes of all archives of a server. A plan that is not in the catalogue any more bounds nothing.
+fn most_kept(ctx: &Ctx, server: &Server) -> u64 {
+    ctx.games()
+        .plan(&server.game, &server.plan)
+        .map_or(u64::MAX, |(_, plan)| (u64::from(plan.storage_mib) << 20).saturating_mul(KEPT_PLANS))
 }
 
 /// One of a server's, for whoever may do this with the server.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{LAYERS_KEPT, MOVES_KEPT, ROWS_MAX, forget, note, tell, times, wanted};
 use crate::domain::{Ctx, Refusal, nodes, servers as living};
-use crate::model::backups::{Archived, Backup, Reason, State, surplus};
+use crate::model::backups::{Archived, Backup, Reason, State, past_bytes, surplus};
 use crate::model::ids::CommandId;
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::objects::{ObjectError, ObjectKey, Part, UploadId};
@@ -254,6 +254,7 @@ async fn done(ctx: &Arc<Ctx>, backup: &Backup, archived: &Archived) -> Result<()
         note(ctx, &server, &backup.by, "backup made", &archived.note.clone().unwrap_or_default()).await?;
     }
     thin_out(ctx, &done).await?;
+    thin_out_bytes(ctx, &done).await?;
     living::backup_done(ctx, &done).await
 }
 
@@ -278,6 +279,18 @@ async fn thin_out(ctx: &Arc<Ctx>, backup: &Backup) -> Result<(), Refusal> {
     let failed: Vec<&Backup> = all.iter().filter(|backup| backup.state == State::Failed).collect();
     for old in failed.into_iter().skip(LAYERS_KEPT as usize) {
         forget(ctx, old).await?;
+    }
+    Ok(())
+}
+
+/// No more bytes than the plan stands for.
+async fn thin_out_bytes(ctx: &Arc<Ctx>, backup: &Backup) -> Result<(), Refusal> {
+    let Some(server) = servers::by_id(&ctx.db, &backup.server).await? else { return Ok(()) };
+    let all = backups::of_server(&ctx.db, &backup.server, ROWS_MAX).await?;
+    for old in past_bytes(&all, super::most_kept(ctx, &server)) {
+        if !super::restores::uses(ctx, &old.server, &old.id).await? {
+            forget(ctx, old).await?;
+        }
     }
     Ok(())
 }

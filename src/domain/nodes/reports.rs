@@ -86,8 +86,8 @@ pub async fn receive_linked(ctx: &Arc<Ctx>, node: &NodeId, message: FromNode, he
             if !is_on(ctx, node, &event.server).await? {
                 return farewell(ctx, node, &event).await.map(drop);
             }
-            if let EventKind::Log { lines, gap } = event.kind {
-                ctx.logs.append(&event.server, lines, gap);
+            if let EventKind::Log { lines, gap, open } = event.kind {
+                ctx.logs.append(&event.server, lines, gap, open);
                 return Ok(());
             }
             if backups::take(ctx, node, &event).await? {

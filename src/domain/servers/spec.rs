@@ -54,6 +54,7 @@ pub(super) fn current_spec(server: &Server, game: &Game, plan: &Plan, left: Cred
         ready: game.ready.clone(),
         ready_within_secs: game.ready_within_secs,
         stop: game.stop.clone(),
+        tty: game.tty,
         door: game.door.clone(),
         wake,
         variables: if layers.is_empty() { BTreeMap::new() } else { variables_of(server, game, region) },

@@ -152,9 +152,9 @@ pub(super) async fn retry(State(web): State<Web>, caller: Caller, Named(id): Nam
 )]
 pub(super) async fn logs(State(web): State<Web>, caller: Caller, Named(id): Named<ServerId>, asked: Asked) -> Answer {
     let tail = asked.number::<usize>("tail").unwrap_or(TAIL).clamp(1, game_logs::KEPT_LINES);
-    let lines = game_logs::tail(&web.ctx, caller.actor(), &id, tail, true).await?;
+    let (lines, open) = game_logs::tail(&web.ctx, caller.actor(), &id, tail, true).await?;
     let lines = lines.into_iter().map(|line| LineShape { seq: line.seq.to_string(), text: line.text }).collect();
-    Ok(Json(Lines { lines }).into_response())
+    Ok(Json(Lines { lines, open }).into_response())
 }
 
 /// What happened to it, newest first.

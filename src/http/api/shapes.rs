@@ -351,6 +351,8 @@ pub(in crate::http) struct LineShape {
 #[derive(Serialize, ToSchema)]
 pub(in crate::http) struct Lines {
     pub lines: Vec<LineShape>,
+    /// What the game has begun to write behind the last line and not ended, such as a question.
+    pub open: Option<String>,
 }
 
 /// An entry of a history.

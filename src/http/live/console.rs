@@ -17,7 +17,8 @@ use crate::model::users::Right;
 /// Lines beyond the limit that one socket may send; with one more it ends.
 const TOO_MANY_MAX: u32 = 500;
 
-/// A socket: each line of the log comes as `{"seq": "<number>", "text": "..."}`, each text sent goes to the game as one line.
+/// A socket: each line of the log comes as `{"seq": "<number>", "text": "..."}`, what the game has begun to write behind the last one as
+/// `{"open": "..."}` whenever it changes (empty: nothing, or it has come as a line), each text sent goes to the game as one line.
 #[utoipa::path(
     get, path = "/api/servers/{id}/console", tag = "servers",
     params(("id" = String, Path), ("after" = Option<String>, Query, description = "Only lines after this number.")),
@@ -32,7 +33,7 @@ pub(in crate::http) async fn open(
 ) -> Answer {
     servers::find(&web.ctx, caller.actor(), &id, Right::SeeServer).await?;
     let log = Follower::new(id.clone(), asked.number("after").unwrap_or(0));
-    super::open(web, caller, upgrade, Console { id, gone: false, too_many: 0, log })
+    super::open(web, caller, upgrade, Console { id, gone: false, too_many: 0, log, open: String::new() })
 }
 
 struct Console {
@@ -40,6 +41,8 @@ struct Console {
     gone: bool,
     too_many: u32,
     log: Follower,
+    /// What was said of the line that is begun.
+    open: String,
 }
 
 impl View for Console {
@@ -60,15 +63,20 @@ impl View for Console {
             return Ok(None);
         }
         servers::find(&web.ctx, &known.actor, &self.id, Right::SeeServer).await?;
-        let Some((lines, gap)) = self.log.take() else { return Ok(Some(String::new())) };
+        let Some(fresh) = self.log.take() else { return Ok(Some(String::new())) };
         let mut text = String::new();
-        if gap {
+        if fresh.gap {
             text.push_str("{\"gap\":true}\n");
         }
-        for line in lines {
+        for line in fresh.lines {
             // As text: the numbers are larger than what many programs can hold exactly.
             text.push_str(&json!({ "seq": line.seq.to_string(), "text": line.text }).to_string());
             text.push('\n');
+        }
+        if fresh.open != self.open {
+            text.push_str(&json!({ "open": fresh.open }).to_string());
+            text.push('\n');
+            self.open = fresh.open;
         }
         Ok(Some(text))
     }

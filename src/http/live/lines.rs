@@ -50,6 +50,19 @@ pub(super) struct Follower {
     renew: tokio::time::Interval,
     waiting: Vec<LogLine>,
     gap: bool,
+    /// The line that was begun, as it is, and as it was passed on.
+    open: Option<String>,
+    told: Option<String>,
+}
+
+/// What is new in a log.
+pub(super) struct Fresh {
+    /// Lines in order.
+    pub lines: Vec<LogLine>,
+    /// Some before these are lost.
+    pub gap: bool,
+    /// What the game has begun to write behind the last line; empty: nothing.
+    pub open: String,
 }
 
 impl Follower {
@@ -57,10 +70,11 @@ impl Follower {
     pub fn new(server: ServerId, after: u64) -> Follower {
         let mut renew = interval_at(Instant::now() + RENEW_EVERY, RENEW_EVERY);
         renew.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Follower { server, cursor: Cursor::after(after), coming: None, renew, waiting: Vec::new(), gap: false }
+        Follower { server, cursor: Cursor::after(after), coming: None, renew, waiting: Vec::new(), gap: false, open: None, told: None }
     }
 
-    fn note(&mut self, lines: &[LogLine], gap: bool) {
+    fn note(&mut self, lines: &[LogLine], gap: bool, open: Option<&String>) {
+        self.open = open.cloned();
         let (fresh, hole) = self.cursor.take(lines, gap);
         self.gap |= hole;
         self.waiting.extend(fresh);
@@ -76,7 +90,7 @@ impl Follower {
         if !reading.gap && !reading.lines.is_empty() {
             self.cursor.joined = true;
         }
-        self.note(&reading.lines, reading.gap);
+        self.note(&reading.lines, reading.gap, reading.open.as_ref());
         self.coming = Some(reading.coming);
         Ok(())
     }
@@ -86,7 +100,7 @@ impl Follower {
         loop {
             let Some(coming) = self.coming.as_mut() else {
                 self.join(web, actor).await?;
-                if self.waiting.is_empty() {
+                if !self.has_news() {
                     continue;
                 }
                 return Ok(());
@@ -94,8 +108,8 @@ impl Follower {
             tokio::select! {
                 batch = coming.recv() => match batch {
                     Ok(batch) => {
-                        self.note(&batch.lines, batch.gap);
-                        if !self.waiting.is_empty() {
+                        self.note(&batch.lines, batch.gap, batch.open.as_ref());
+                        if self.has_news() {
                             return Ok(());
                         }
                     }
@@ -110,9 +124,17 @@ impl Follower {
         }
     }
 
+    fn has_news(&self) -> bool {
+        !self.waiting.is_empty() || self.open != self.told
+    }
+
     /// What has come since it was last asked.
-    pub fn take(&mut self) -> Option<(Vec<LogLine>, bool)> {
-        (!self.waiting.is_empty()).then(|| (std::mem::take(&mut self.waiting), std::mem::take(&mut self.gap)))
+    pub fn take(&mut self) -> Option<Fresh> {
+        self.has_news().then(|| {
+            self.told.clone_from(&self.open);
+            let (lines, gap) = (std::mem::take(&mut self.waiting), std::mem::take(&mut self.gap));
+            Fresh { lines, gap, open: self.open.clone().unwrap_or_default() }
+        })
     }
 }
 

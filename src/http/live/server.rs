@@ -60,8 +60,8 @@ impl View for Page {
 
     async fn update(&mut self, web: &Web, known: &Known) -> Result<Option<String>, Refusal> {
         let mut html = String::new();
-        if let Some((lines, gap)) = self.log.take() {
-            html.push_str(&LogLines::appended(&lines, gap).render().unwrap_or_default());
+        if let Some(fresh) = self.log.take() {
+            html.push_str(&LogLines::appended(&fresh.lines, fresh.gap, &fresh.open).render().unwrap_or_default());
         }
         if self.gone {
             return Ok(Some(html + &frame::notice_fragment("This server has been deleted.").0));

@@ -302,6 +302,8 @@ pub struct LogLines {
     pub lines: Vec<LineView>,
     /// Lines before the first of these are lost or not shown.
     pub gap: bool,
+    /// What was begun behind them and not ended, such as a question; empty: nothing.
+    pub open: ansi::Line,
     /// Sent alone: append.
     pub append: bool,
 }
@@ -317,13 +319,18 @@ pub struct LineView {
 
 impl LogLines {
     /// For the page itself.
-    pub fn whole(lines: &[LogLine], gap: bool) -> LogLines {
-        LogLines { lines: lines.iter().map(LineView::of).collect(), gap, append: false }
+    pub fn whole(lines: &[LogLine], gap: bool, open: &str) -> LogLines {
+        LogLines { lines: lines.iter().map(LineView::of).collect(), gap, open: ansi::Line::render(open), append: false }
+    }
+
+    /// Nothing to show.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty() && self.open.as_str().is_empty()
     }
 
     /// For the socket.
-    pub fn appended(lines: &[LogLine], gap: bool) -> LogLines {
-        LogLines { append: true, ..LogLines::whole(lines, gap) }
+    pub fn appended(lines: &[LogLine], gap: bool, open: &str) -> LogLines {
+        LogLines { append: true, ..LogLines::whole(lines, gap, open) }
     }
 }
 

@@ -89,7 +89,7 @@ fn loses(server: &Server, plan: Option<&Plan>) -> Vec<String> {
 pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refused: Refused<'_>) -> Result<ServerPage, Refusal> {
     let actor = signed_in.actor();
     let parts = parts(web, actor, id).await?;
-    let lines = logs::tail(&web.ctx, actor, id, LINES, false).await?;
+    let (lines, open) = logs::tail(&web.ctx, actor, id, LINES, false).await?;
     let overview = billing::overview(&web.ctx, actor).await?;
     let layout = signed_in.layout_with(web, overview.per_hour);
     let may = |right| servers::allowed(actor, &parts.server, right);
@@ -106,7 +106,7 @@ pub(super) async fn whole(web: &Web, signed_in: &SignedIn, id: &ServerId, refuse
     let delete = may(Right::DeleteServer).then(|| DeleteForm::of(loses(&parts.server, plan), typed, error));
     Ok(ServerPage {
         layout: Layout { notice: refused.notice.or(layout.notice), path: format!("/servers/{id}"), ..layout },
-        log: LogLines::whole(&lines, false),
+        log: LogLines::whole(&lines, false, open.as_deref().unwrap_or_default()),
         may_type: may(Right::TypeIntoConsole),
         may_share: may(Right::ShareServer),
         leave: actor.shared.contains_key(id).then(|| actor.user.id.to_string()),
@@ -215,12 +215,12 @@ fn why_empty(phase: Phase) -> &'static str {
 /// `GET /servers/{id}/logs`
 pub(super) async fn logs(State(web): State<Web>, signed_in: SignedIn, Named(id): Named<ServerId>) -> Result<Response, Problem> {
     let server = servers::find(&web.ctx, signed_in.actor(), &id, Right::SeeServer).await?;
-    let lines = logs::tail(&web.ctx, signed_in.actor(), &id, logs::KEPT_LINES, false).await?;
+    let (lines, open) = logs::tail(&web.ctx, signed_in.actor(), &id, logs::KEPT_LINES, false).await?;
     let page = LogPage {
         layout: signed_in.layout(&web).await?,
         id: id.to_string(),
         name: server.name,
-        log: LogLines::whole(&lines, lines.len() >= logs::KEPT_LINES),
+        log: LogLines::whole(&lines, lines.len() >= logs::KEPT_LINES, open.as_deref().unwrap_or_default()),
         why_empty: why_empty(server.life.phase).to_owned(),
     };
     Ok(page.into_response())

@@ -4,7 +4,9 @@
 //! length that was announced, and is counted.
 
 use std::collections::HashMap;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
 
 use bytes::Bytes;
 use rustix::fs::{FileType, Stat};
@@ -12,6 +14,7 @@ use sha2::{Digest, Sha256};
 use tar::{EntryType, Header};
 use tokio::sync::mpsc;
 
+use super::sparse::{self, Piece};
 use super::walk::{Found, Seen, walk};
 use super::{BackupError, Course, ENTRIES_MAX, Order};
 use crate::model::backups::{PART_BYTES, PARTS_MAX};
@@ -33,6 +36,8 @@ const LINKS_MAX: usize = 100_000;
 const LINKS_BYTES_MAX: usize = 16 << 20;
 /// Names in one sentence to the owner.
 const NAMED_MAX: usize = 3;
+/// Number of the layer that the server itself writes to.
+const OWN: usize = 0;
 /// Setuid and setgid are dropped.
 const MODE: u32 = 0o1777;
 
@@ -125,21 +130,26 @@ fn length(stat: &Stat) -> u64 {
     u64::try_from(stat.st_size).unwrap_or_default()
 }
 
-/// Sums up the files' bytes: what is told of how far it is.
-pub fn measure(order: &Order, course: &Course) -> Result<(), BackupError> {
+/// Sums up the files' bytes: what is told of how far it is, and what must not be too much.
+pub fn measure(order: &Order, course: &Course) -> Result<u64, BackupError> {
     let root = Seen::open(&order.data, &order.lower).map_err(BackupError::disk("open the server's data"))?;
-    let mut total = 0_u64;
+    let (mut total, mut own) = (0_u64, 0_u64);
     walk(root, |found| {
         if course.cancel.is_cancelled() {
             return Err(BackupError::BrokenOff);
         }
         if FileType::from_raw_mode(found.stat.st_mode) == FileType::RegularFile {
-            total = total.saturating_add(length(&found.stat));
+            let bytes = sparse::on_disk(&found.stat);
+            total = total.saturating_add(bytes);
+            own = own.saturating_add(if found.layer == Some(OWN) { bytes } else { 0 });
         }
         Ok(())
     })?;
+    if own > order.most {
+        return Err(BackupError::OverPlan { bytes: own, most: order.most });
+    }
     course.expect(total.max(1));
-    Ok(())
+    Ok(total)
 }
 
 /// Writes it all. The sender goes with it: its end is the end of the parts.
@@ -156,6 +166,8 @@ pub fn write(order: &Order, course: &Course, to: mpsc::Sender<Bytes>) -> Result<
         links_bytes: 0,
         entries: 0,
         unpacked: 0,
+        own: 0,
+        most: order.most,
         left_out: 0,
         changed: Changed::default(),
         padding: [0; BLOCK],
@@ -181,6 +193,9 @@ struct Writer<'a> {
     links_bytes: usize,
     entries: u64,
     unpacked: u64,
+    /// Of these, what the server has written itself, and the most of it.
+    own: u64,
+    most: u64,
     left_out: u64,
     changed: Changed,
     padding: [u8; BLOCK],
@@ -205,7 +220,7 @@ impl Writer<'_> {
                 None => self.gone(found.path),
             },
             (FileType::RegularFile, Some(layer)) => match found.within.read(layer, found.name).map_err(failed)? {
-                Some(file) => self.file(found.path, file),
+                Some(file) => self.file(found.path, &file, layer == OWN),
                 None => self.gone(found.path),
             },
             // Sockets, pipes and devices mean nothing elsewhere.
@@ -222,11 +237,10 @@ impl Writer<'_> {
         Ok(())
     }
 
-    fn file(&mut self, path: &[u8], mut file: std::fs::File) -> Result<(), BackupError> {
+    fn file(&mut self, path: &[u8], file: &File, own: bool) -> Result<(), BackupError> {
         let failed = BackupError::disk("read the server's data");
-        let stat =
-            |file: &std::fs::File| rustix::fs::fstat(file).map_err(|error| BackupError::disk("read the server's data")(error.into()));
-        let before = stat(&file)?;
+        let stat = || rustix::fs::fstat(file).map_err(|error| BackupError::disk("read the server's data")(error.into()));
+        let before = stat()?;
         if before.st_nlink > 1 {
             let id = (before.st_dev, before.st_ino);
             if let Some(first) = self.links.get(&id).cloned() {
@@ -238,8 +252,38 @@ impl Writer<'_> {
             }
         }
         let size = length(&before);
-        self.head(EntryType::Regular, path, b"", &before, size)?;
-        let (mut left, mut short) = (size, false);
+        let pieces = sparse::pieces(file, &before).map_err(&failed)?.map_err(|error| BackupError::Limit(error.to_string()))?;
+        let whole = [Piece { at: 0, length: size }];
+        let content = pieces.as_deref().unwrap_or(&whole);
+        let bytes: u64 = content.iter().map(|piece| piece.length).sum();
+        self.unpacked += bytes;
+        self.own += if own { bytes } else { 0 };
+        if self.own > self.most {
+            return Err(BackupError::OverPlan { bytes: self.own, most: self.most });
+        }
+        let map = pieces.as_deref().map(|pieces| sparse::map(pieces, size)).unwrap_or_default();
+        let stored = map.len() as u64 + bytes;
+        if pieces.is_some() {
+            self.sparse_head(path, &before, size, stored)?;
+            self.out.write_all(&map).map_err(told)?;
+        } else {
+            self.head(EntryType::Regular, path, b"", &before, size)?;
+        }
+        let mut short = false;
+        for piece in content {
+            short |= self.piece(file, *piece)?;
+        }
+        self.pad(stored)?;
+        let times = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
+        if short || times(&before) != times(&stat()?) {
+            self.changed.note(path);
+        }
+        Ok(())
+    }
+
+    /// True: it became shorter while it was read; the rest is zeros.
+    fn piece(&mut self, file: &File, piece: Piece) -> Result<bool, BackupError> {
+        let (mut at, mut left, mut short) = (piece.at, piece.length, false);
         while left > 0 {
             if self.course.cancel.is_cancelled() {
                 return Err(BackupError::BrokenOff);
@@ -247,35 +291,47 @@ impl Writer<'_> {
             let want = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
             let mut read = 0;
             if !short {
-                read = match file.read(&mut self.chunk[..want]) {
+                read = match file.read_at(&mut self.chunk[..want], at) {
                     Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    other => other.map_err(&failed)?,
+                    other => other.map_err(BackupError::disk("read the server's data"))?,
                 };
             }
             if read == 0 {
-                // It became shorter: the rest is zeros.
-                short = true;
-                read = want;
+                (short, read) = (true, want);
                 self.chunk[..want].fill(0);
             }
             self.out.write_all(&self.chunk[..read]).map_err(told)?;
             self.course.add(read as u64);
-            left -= read as u64;
+            (at, left) = (at + read as u64, left - read as u64);
         }
-        self.pad(size)?;
-        self.unpacked += size;
-        let after = stat(&file)?;
-        let times = |stat: &Stat| (stat.st_size, stat.st_mtime, stat.st_mtime_nsec);
-        if short || times(&before) != times(&after) {
-            self.changed.note(path);
-        }
-        Ok(())
+        Ok(short)
     }
 
     fn pad(&mut self, size: u64) -> Result<(), BackupError> {
         let over = usize::try_from(size % BLOCK as u64).unwrap_or_default();
         let padding = if over == 0 { 0 } else { BLOCK - over };
         self.out.write_all(&self.padding[..padding]).map_err(told)
+    }
+
+    /// The head of a file with holes: its name is in the records before it, and what stands in its place is for programs that know no
+    /// such files.
+    fn sparse_head(&mut self, path: &[u8], stat: &Stat, size: u64, stored: u64) -> Result<(), BackupError> {
+        let records = sparse::records(path, size);
+        let placeholder = format!("GNUSparseFile.0/{}", self.entries);
+        for (kind, name, length) in
+            [(EntryType::XHeader, "PaxHeaders/sparse", records.len() as u64), (EntryType::Regular, &placeholder, stored)]
+        {
+            let mut header = Header::new_ustar();
+            put(&mut header.as_old_mut().name, name.as_bytes());
+            marks(&mut header, kind, stat, length);
+            self.out.write_all(header.as_bytes()).map_err(told)?;
+            if kind == EntryType::XHeader {
+                self.out.write_all(&records).map_err(told)?;
+                self.pad(length)?;
+            }
+        }
+        self.entries += 1;
+        Ok(())
     }
 
     /// The head of an entry, with what does not fit into it before it.
@@ -299,16 +355,21 @@ impl Writer<'_> {
         let mut header = Header::new_gnu();
         put(&mut header.as_old_mut().name, name);
         put(&mut header.as_old_mut().linkname, target);
-        header.set_entry_type(kind);
-        header.set_mode(stat.st_mode & MODE);
-        header.set_uid(u64::from(stat.st_uid));
-        header.set_gid(u64::from(stat.st_gid));
-        header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or_default());
-        header.set_size(size);
-        header.set_cksum();
+        marks(&mut header, kind, stat, size);
         self.entries += 1;
         self.out.write_all(header.as_bytes()).map_err(told)
     }
+}
+
+/// What a head says beside its names.
+fn marks(header: &mut Header, kind: EntryType, stat: &Stat, size: u64) {
+    header.set_entry_type(kind);
+    header.set_mode(stat.st_mode & MODE);
+    header.set_uid(u64::from(stat.st_uid));
+    header.set_gid(u64::from(stat.st_gid));
+    header.set_mtime(u64::try_from(stat.st_mtime).unwrap_or_default());
+    header.set_size(size);
+    header.set_cksum();
 }
 
 /// As much of a name as fits.

@@ -27,6 +27,8 @@ pub struct Bring {
     pub command: Option<CommandId>,
     /// Made anew, and removed where it fails.
     pub folder: PathBuf,
+    /// Most bytes that the server's plan has room for; none: it is not held against the plan.
+    pub most: Option<u64>,
 }
 
 impl ReadError for BackupError {
@@ -46,7 +48,8 @@ pub async fn bring(ctx: &Ctx, bring: Bring, course: Arc<Course>) -> Result<(), B
     let over = course.read_over.clone().drop_guard();
     course.expect(bring.backup.unpacked.max(1));
     let work = fetch(ctx, &bring, &course, over);
-    let told = super::telling(ctx, &bring.server, bring.command.as_ref(), &course, "bringing the backup here", work);
+    let told =
+        super::within(&course, super::telling(ctx, &bring.server, bring.command.as_ref(), &course, "bringing the backup here", work));
     let brought = tokio::select! {
         biased;
         () = course.cancel.cancelled() => Err(BackupError::BrokenOff),
@@ -65,6 +68,9 @@ pub async fn bring(ctx: &Ctx, bring: Bring, course: Arc<Course>) -> Result<(), B
 }
 
 async fn fetch(ctx: &Ctx, bring: &Bring, course: &Arc<Course>, over: DropGuard) -> Result<(), BackupError> {
+    let (folder, bytes, most) = (bring.folder.clone(), bring.backup.unpacked, bring.most);
+    let checked = tokio::task::spawn_blocking(move || super::room::check(&folder, bytes, most)).await;
+    checked.unwrap_or_else(|error| Err(BackupError::disk("see how full the disk is")(io::Error::other(error))))?;
     let client = download::client().map_err(BackupError::disk("make connections"))?;
     let of = UrlFor::Backup { server: bring.server.clone(), backup: bring.backup.id.clone() };
     let address = || ctx.urls.ask(of.clone()).boxed();

@@ -5,13 +5,12 @@
 
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::Order;
 use crate::model::games::Save;
-use crate::node::console::{Lines, one_line};
+use crate::node::console::{Lines, entered};
 use crate::node::ctx::Ctx;
 use crate::node::docker::DockerError;
 
@@ -72,8 +71,8 @@ impl<'a> Hold<'a> {
 
     async fn write(&self, lines: &[String]) {
         for line in lines {
-            let line = format!("{}\n", one_line(line));
-            if let Err(error) = self.ctx.engine.write_stdin(&self.order.game, line.as_bytes()).await {
+            let typed = entered(line, self.order.tty);
+            if let Err(error) = self.ctx.engine.write_stdin(&self.order.game, &typed).await {
                 tracing::info!(server = %self.order.server, %error, "a line about saving could not be sent to the game");
             }
         }
@@ -94,9 +93,9 @@ impl<'a> Hold<'a> {
         loop {
             if let Ok(mut log) = self.ctx.engine.logs(&self.order.game, since_secs, None, true).await {
                 let mut reader = Lines::default();
-                while let Some(Ok(entry)) = log.next().await {
+                while let Ok(Some(entry)) = log.entry().await {
                     // An earlier save in the same second does not count.
-                    if reader.take(&entry).is_some_and(|line| line.seq >= since && line.text.contains(words)) {
+                    if reader.take(&entry).any(|line| line.seq >= since && line.text.contains(words)) {
                         return;
                     }
                 }

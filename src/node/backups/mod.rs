@@ -6,10 +6,10 @@
 //!
 //! | file | what it does |
 //! | --- | --- |
-//! | `walk`, `archive` | the data as the game sees them, and the archive of them |
+//! | `walk`, `archive`, `sparse` | the data as the game sees them, the archive of them, files with holes |
 //! | `send` | the archive's parts on their way to the object store |
 //! | `hold` | a running game saves, or is held still |
-//! | `fetch`, `unpack` | a backup is brought here and unpacked beside the data |
+//! | `fetch`, `room`, `unpack` | a backup is brought here, where there is room for it, and unpacked beside the data |
 //! | `fit` | what was unpacked is made to lie on top of layers |
 //! | `swap` | it takes the data's place, and the way back |
 
@@ -17,7 +17,9 @@ mod archive;
 mod fetch;
 mod fit;
 mod hold;
+mod room;
 mod send;
+mod sparse;
 pub mod swap;
 #[cfg(test)]
 mod tests;
@@ -42,8 +44,20 @@ use crate::model::games::Save;
 use crate::model::ids::{BackupId, CommandId, ServerId};
 use crate::wire::agent::EventKind;
 
-/// Backups that a node makes together: each reads from the disk and holds some parts in memory.
-pub const TOGETHER_MAX: usize = 2;
+/// Backups that a node makes together, of those with few bytes and of the others: each reads from the disk and holds some parts in
+/// memory. Two kinds of places, so that large ones leave room for the small ones.
+pub const SMALL_TOGETHER_MAX: usize = 2;
+/// See [`SMALL_TOGETHER_MAX`].
+pub const LARGE_TOGETHER_MAX: usize = 1;
+/// Servers whose data are measured together before a backup.
+pub const MEASURED_TOGETHER_MAX: usize = 2;
+/// What has fewer bytes than this is small.
+const SMALL_BYTES: u64 = 1 << 30;
+/// Longest time of one backup from its turn on, and of one restore or try: whoever takes longer gives way to the others.
+const WITHIN: Duration = Duration::from_hours(6);
+/// A backup holds at most so many times the storage of the server's plan: the limit on the disk is measured, and what was written since
+/// the last measurement has to find room in a backup too. What can be backed up can be brought back.
+const PLANS_MAX: u64 = 2;
 /// Most folders in each other; each costs an open handle.
 pub const DEPTH_MAX: usize = 256;
 /// Most files, folders and links of a backup.
@@ -69,6 +83,33 @@ pub enum BackupError {
         /// Most of them.
         parts: u32,
     },
+    /// More than the plan has room for.
+    #[error("The data take {} MB, and a backup of this plan holds at most {} MB. Remove what is not needed, or choose a larger plan", mb(*.bytes), mb(*.most))]
+    OverPlan {
+        /// Bytes of the data.
+        bytes: u64,
+        /// Most of them.
+        most: u64,
+    },
+    /// The same of a backup that is to come back.
+    #[error("The backup unpacks to {} MB, and this plan has room for at most {} MB of it. Nothing was changed; choose a larger plan first", mb(*.bytes), mb(*.most))]
+    BackOverPlan {
+        /// Bytes of the backup.
+        bytes: u64,
+        /// Most of them.
+        most: u64,
+    },
+    /// The disk has no room.
+    #[error("The backup unpacks to {} MB beside the data, and the node has {} MB free. Nothing was changed; free some space on the node", mb(*.bytes), mb(*.free))]
+    NoRoom {
+        /// Bytes of the backup.
+        bytes: u64,
+        /// Bytes that may be used.
+        free: u64,
+    },
+    /// It took too long.
+    #[error("It was given up after {} hours, so that others get their turn. See the node's disk and the network to the object store", WITHIN.as_secs() / 3_600)]
+    TooSlow,
     /// Something in the data is past a limit.
     #[error("The data cannot be archived: {0}")]
     Limit(String),
@@ -120,6 +161,10 @@ pub enum BackupError {
     Removed,
 }
 
+fn mb(bytes: u64) -> u64 {
+    bytes.div_ceil(1_000_000)
+}
+
 impl BackupError {
     /// Of a file operation.
     pub(super) fn disk(what: &'static str) -> impl Fn(io::Error) -> BackupError {
@@ -138,10 +183,14 @@ impl BackupError {
             | BackupError::Store { .. }
             | BackupError::Download(_)
             | BackupError::Full
+            | BackupError::NoRoom { .. }
             | BackupError::Disk { .. }
             | BackupError::Busy => true,
             BackupError::NoData
             | BackupError::TooLarge { .. }
+            | BackupError::OverPlan { .. }
+            | BackupError::BackOverPlan { .. }
+            | BackupError::TooSlow
             | BackupError::Limit(_)
             | BackupError::Gone
             | BackupError::Wrong(_)
@@ -165,10 +214,33 @@ pub struct Order {
     pub data: PathBuf,
     /// What lies below it, the highest first; none: the folder is everything.
     pub lower: Vec<PathBuf>,
+    /// Most bytes of what the server has written itself.
+    pub most: u64,
     /// How the game saves.
     pub save: Option<Save>,
     /// Name of the game's container.
     pub game: String,
+    /// The game has a terminal.
+    pub tty: bool,
+}
+
+/// Most bytes of a server's own data in a backup, by the storage of its plan.
+pub fn most(storage_mib: u32) -> u64 {
+    (u64::from(storage_mib) << 20).saturating_mul(PLANS_MAX)
+}
+
+/// Ends work that takes too long, and waits until it has ended.
+async fn within<T>(course: &Course, work: impl Future<Output = Result<T, BackupError>>) -> Result<T, BackupError> {
+    let mut work = std::pin::pin!(work);
+    tokio::select! {
+        biased;
+        done = &mut work => done,
+        () = tokio::time::sleep(WITHIN) => {
+            course.cancel.cancel();
+            drop(work.await);
+            Err(BackupError::TooSlow)
+        }
+    }
 }
 
 /// How far something is, and the ways to end it, shared by a thread, its task and the worker.
@@ -216,7 +288,6 @@ impl Course {
         if total == 0 {
             return (format!("{doing}: waiting for its turn"), None);
         }
-        let mb = |bytes: u64| bytes.div_ceil(1_000_000);
         let percent = u8::try_from(done.min(total).saturating_mul(100) / total).ok();
         (format!("{doing}: {} of {} MB", mb(done.min(total)), mb(total)), percent)
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, SemaphorePermit, mpsc};
 
 use super::archive::{self, Written};
 use super::hold::{HELD_MAX, Hold};
@@ -35,13 +35,25 @@ pub async fn back_up(ctx: &Ctx, order: Order, course: Arc<Course>) -> Result<Arc
 }
 
 async fn in_turn(ctx: &Ctx, order: &Order, course: &Arc<Course>) -> Result<Archived, BackupError> {
-    let _turn = tokio::select! {
-        biased;
-        () = course.cancel.cancelled() => return Err(BackupError::BrokenOff),
-        turn = ctx.backups.acquire() => turn,
+    let bytes = {
+        let _turn = turn(&ctx.measured, course).await?;
+        let (measured, shared) = (order.clone(), Arc::clone(course));
+        joined(tokio::task::spawn_blocking(move || archive::measure(&measured, &shared))).await?
     };
-    let (measured, shared) = (order.clone(), Arc::clone(course));
-    joined(tokio::task::spawn_blocking(move || archive::measure(&measured, &shared))).await?;
+    let _turn = turn(if bytes < super::SMALL_BYTES { &ctx.small_backups } else { &ctx.large_backups }, course).await?;
+    super::within(course, Box::pin(in_time(ctx, order, course))).await
+}
+
+async fn turn<'a>(places: &'a Semaphore, course: &Course) -> Result<Option<SemaphorePermit<'a>>, BackupError> {
+    tokio::select! {
+        biased;
+        () = course.cancel.cancelled() => Err(BackupError::BrokenOff),
+        // They are never closed.
+        turn = places.acquire() => Ok(turn.ok()),
+    }
+}
+
+async fn in_time(ctx: &Ctx, order: &Order, course: &Arc<Course>) -> Result<Archived, BackupError> {
     let mut hold = Hold::new(ctx, order);
     let begun = hold.begin(&course.cancel).await;
     let made = match begun {

@@ -98,7 +98,7 @@ fn mounted(room: &Path, upper: &Path, lower: &[PathBuf]) -> Option<BTreeMap<Path
 
 fn order(data: PathBuf, lower: Vec<PathBuf>) -> Order {
     let (server, backup, command) = ("own-de-abc".parse().unwrap(), "backup".parse().unwrap(), "command".parse().unwrap());
-    Order { server, backup, command, data, lower, save: None, game: String::new() }
+    Order { server, backup, command, data, lower, most: u64::MAX, save: None, game: String::new(), tty: false }
 }
 
 /// An archive of the data, put together again.
@@ -275,9 +275,116 @@ fn a_file_with_holes_at_its_end_and_a_link_to_nothing_come_back() {
     file.set_len(3 << 20).unwrap();
     symlink("nowhere", data.join("link")).unwrap();
     let (whole, written) = archived(&data, &[]);
-    assert!(whole.len() < 10_000 && written.unpacked == 3 << 20);
+    assert!(whole.len() < 10_000 && written.unpacked <= 4_096, "{} {}", whole.len(), written.unpacked);
     unpack(whole.as_slice(), &room.path().join("back"), written.unpacked, &Course::default()).unwrap();
     assert_eq!(picture(&room.path().join("back")), picture(&data));
+}
+
+/// What a plain `tar` of the machine makes of an archive.
+fn unpacked_by_tar(whole: &[u8], folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    let plain = zstd::decode_all(whole).unwrap();
+    let mut tar = std::process::Command::new("tar").arg("-x").current_dir(folder).stdin(std::process::Stdio::piped()).spawn().unwrap();
+    tar.stdin.take().unwrap().write_all(&plain).unwrap();
+    assert!(tar.wait().unwrap().success());
+}
+
+#[test]
+fn holes_stay_holes_there_and_back_and_for_a_plain_tar() {
+    let room = tempfile::tempdir().unwrap();
+    let data = room.path().join("data");
+    let deep = data.join("folder-with-a-long-name/".repeat(6));
+    std::fs::create_dir_all(&deep).unwrap();
+    let make = |path: PathBuf, size: u64, pieces: &[(u64, &[u8])]| {
+        let file = std::fs::File::create(path).unwrap();
+        file.set_len(size).unwrap();
+        for (at, bytes) in pieces {
+            std::os::unix::fs::FileExt::write_all_at(&file, bytes, *at).unwrap();
+        }
+    };
+    make(data.join("six-gigabytes"), 6 << 30, &[]);
+    make(deep.join("middle"), 64 << 20, &[(5, b"begin"), (32 << 20, &[7; 10_000]), ((64 << 20) - 3, b"end")]);
+    make(data.join("empty"), 0, &[]);
+    make(data.join("zeros-and-holes"), 1 << 20, &[(0, &vec![0; 200_000]), (500_000, b"x")]);
+    // One that takes an hour to read where holes are read.
+    let huge = std::fs::File::create(data.join("eight-terabytes")).unwrap();
+    let huge_fits = huge.set_len(8 << 40).is_ok();
+    let begun = std::time::Instant::now();
+    let (whole, written) = archived(&data, &[]);
+    assert!(whole.len() < 100_000 && written.unpacked < 1 << 20, "{} {}", whole.len(), written.unpacked);
+    let back = room.path().join("back");
+    unpack(whole.as_slice(), &back, written.unpacked, &Course::default()).unwrap();
+    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
+    let tarred = room.path().join("tarred");
+    unpacked_by_tar(&whole, &tarred);
+    let middle = Path::new(&"folder-with-a-long-name/".repeat(6)).join("middle");
+    for folder in [&back, &tarred] {
+        for (name, size) in
+            [(Path::new("six-gigabytes"), 6 << 30), (&middle, 64 << 20), (Path::new("empty"), 0), (Path::new("zeros-and-holes"), 1 << 20)]
+        {
+            let is = std::fs::metadata(folder.join(name)).unwrap();
+            assert_eq!(is.len(), size, "{}", name.display());
+            assert!(is.blocks() * 512 < 1 << 20, "{} takes {} blocks", name.display(), is.blocks());
+        }
+        assert!(!huge_fits || std::fs::metadata(folder.join("eight-terabytes")).unwrap().len() == 8 << 40);
+        assert!(std::fs::read(folder.join(&middle)).unwrap() == std::fs::read(data.join(&middle)).unwrap());
+        assert!(std::fs::read(folder.join("zeros-and-holes")).unwrap() == std::fs::read(data.join("zeros-and-holes")).unwrap());
+        assert!(!folder.join("GNUSparseFile.0").exists());
+    }
+    assert_eq!(std::fs::metadata(back.join("zeros-and-holes")).unwrap().blocks() * 512, 4_096, "zeros beside holes need no room");
+    // Not a byte more than was said beforehand.
+    let refused = unpack(whole.as_slice(), &room.path().join("in"), written.unpacked - 1, &Course::default());
+    assert!(matches!(refused, Err(BackupError::Damaged(_))), "{refused:?}");
+}
+
+#[test]
+fn more_than_the_plan_has_room_for_is_refused_with_the_numbers() {
+    let room = tempfile::tempdir().unwrap();
+    let data = room.path().join("data");
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("world"), vec![1; 3_000_000]).unwrap();
+    let order = Order { most: 2_000_000, ..order(data, Vec::new()) };
+    let told = archive::measure(&order, &Course::default()).unwrap_err();
+    assert!(!told.retryable() && told.to_string().contains("3 MB, and a backup of this plan holds at most 2 MB"), "{told}");
+    // Also where it grew after it was measured.
+    let (to, _parts) = mpsc::channel(1);
+    let told = archive::write(&order, &Course::default(), to).unwrap_err();
+    assert!(matches!(told, BackupError::OverPlan { .. }), "{told}");
+}
+
+/// Where the files are that this program, started by itself, archives and nothing else.
+const ALONE: &str = "ROOST_TEST_ARCHIVE_ALONE";
+
+/// Kilobytes that this process has had at most.
+fn peak_kb() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn many_files_in_one_folder_take_no_more_memory_than_few() {
+    if let Some(data) = std::env::var_os(ALONE) {
+        let (_, written) = archived(Path::new(&data), &[]);
+        println!("peak of {} entries: {} kB", written.entries, peak_kb());
+        return;
+    }
+    let peak = |count: u32| -> u64 {
+        let room = tempfile::tempdir().unwrap();
+        for number in 0..count {
+            std::fs::File::create(room.path().join(format!("file-{number}"))).unwrap();
+        }
+        let name = "node::backups::tests::many_files_in_one_folder_take_no_more_memory_than_few";
+        let mut alone = std::process::Command::new(std::env::current_exe().unwrap());
+        let done = alone.args(["--exact", name, "--nocapture"]).env(ALONE, room.path()).output().unwrap();
+        let said = String::from_utf8(done.stdout).unwrap();
+        let line =
+            said.lines().find_map(|line| line.split_once(&format!("peak of {} entries: ", count + 1))).unwrap_or_else(|| panic!("{said}"));
+        line.1.trim_end_matches(" kB").parse().unwrap()
+    };
+    let (few, many) = (peak(1_000), peak(400_000));
+    println!("peak memory: {few} kB for 1,000 empty files, {many} kB for 400,000");
+    assert!(many < few + 24_000, "{few} kB for 1,000 files, {many} kB for 400,000");
 }
 
 fn open_handles() -> usize {

@@ -1,17 +1,19 @@
 //! Unpacks a backup beneath the handle of a fresh folder: owners, modes and times as they were, links as data.
 //!
-//! The archive is not trusted: no name leads out of the folder, no link is followed, no more is written than was said beforehand.
+//! Holes are left holes. The archive is not trusted: no name leads out of the folder, no link is followed, no more is written than was said beforehand.
 //! Blocking.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use rustix::fs::{self, AtFlags, Gid, Mode, OFlags, Timespec, Timestamps, Uid};
 use rustix::io::Errno;
 use tar::{EntryType, Header};
 
+use super::sparse::{self, Piece};
 use super::{BackupError, Course, DEPTH_MAX, ENTRIES_MAX, PATH_BYTES_MAX};
 use crate::archives::heads::{Extras, Fault, Head};
 use crate::archives::remove::remove;
@@ -98,7 +100,7 @@ pub fn unpack(read: impl Read, folder: &Path, most: u64, course: &Course) -> Res
     let mut unpacked = zstd::stream::read::Decoder::new(read).map_err(damaged)?;
     unpacked.window_log_max(WINDOW_LOG_MAX).map_err(damaged)?;
     let mut archive = tar::Archive::new(unpacked);
-    let mut extras = Extras::default();
+    let mut extras = Extras::with_sparse();
     for entry in archive.entries().map_err(damaged)?.raw(true) {
         let mut entry = entry.map_err(damaged)?;
         let head = extras.take(&mut entry).map_err(|fault| match fault {
@@ -155,7 +157,7 @@ impl Target<'_> {
                 fs::mkdirat(self.above(above)?, name, Mode::from_raw_mode(0o700)).map_err(told)?;
                 self.folders.push((path, marks));
             }
-            EntryType::Regular => self.file(above, name, marks, head.size, content)?,
+            EntryType::Regular => self.file(above, name, marks, head, content)?,
             EntryType::Symlink => {
                 let above = self.above(above)?;
                 fs::symlinkat(head.target.as_slice(), above, name).map_err(told)?;
@@ -176,25 +178,43 @@ impl Target<'_> {
         Ok(())
     }
 
-    fn file(&mut self, above: &[u8], name: &[u8], marks: Marks, size: u64, content: &mut impl Read) -> Result<(), BackupError> {
-        // Before a byte of it is read: the archive cannot hold more than was said.
-        let more = || damaged("it holds more than it should");
-        self.left = self.left.checked_sub(size).ok_or_else(more)?;
+    fn file(&mut self, above: &[u8], name: &[u8], marks: Marks, head: &Head, content: &mut impl Read) -> Result<(), BackupError> {
         let handle = fs::openat(self.above(above)?, name, CREATE, Mode::from_raw_mode(0o600)).map_err(told)?;
-        let (mut file, mut chunk, mut left) = (File::from(handle), vec![0; CHUNK], size);
+        let file = File::from(handle);
+        let Some(size) = head.sparse else {
+            self.piece(&file, Piece { at: 0, length: head.size }, false, content)?;
+            return give(file.as_fd(), marks, self.gives);
+        };
+        let (pieces, taken) = sparse::read_map(content, size).map_err(damaged)?;
+        let stored: u64 = pieces.iter().map(|piece| piece.length).sum();
+        if taken.checked_add(stored) != Some(head.size) {
+            return Err(damaged("the map of a file with holes in it does not fit what follows"));
+        }
+        for piece in pieces {
+            self.piece(&file, piece, true, content)?;
+        }
+        file.set_len(size).map_err(disk)?;
+        give(file.as_fd(), marks, self.gives)
+    }
+
+    fn piece(&mut self, file: &File, piece: Piece, sparse: bool, content: &mut impl Read) -> Result<(), BackupError> {
+        // Before a byte of it is read: the archive cannot hold more than was said.
+        self.left = self.left.checked_sub(piece.length).ok_or_else(|| damaged("it holds more than it should"))?;
+        let (mut chunk, mut at, mut left) = (vec![0; CHUNK], piece.at, piece.length);
         while left > 0 {
             if self.course.cancel.is_cancelled() {
                 return Err(BackupError::BrokenOff);
             }
-            let read = content.read(&mut chunk).map_err(damaged)?;
+            let want = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
+            let read = content.read(&mut chunk[..want]).map_err(damaged)?;
             if read == 0 {
                 return Err(damaged("it is cut off"));
             }
-            file.write_all(&chunk[..read]).map_err(disk)?;
+            if sparse { sparse::write_at(file, &chunk[..read], at) } else { file.write_all_at(&chunk[..read], at) }.map_err(disk)?;
             self.course.add(read as u64);
-            left -= read as u64;
+            (at, left) = (at + read as u64, left - read as u64);
         }
-        give(file.as_fd(), marks, self.gives)
+        Ok(())
     }
 
     /// Gives folders that are over their marks, the deepest first.

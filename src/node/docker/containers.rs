@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, ContainerSummaryStateEnum, EndpointIpamConfig, EndpointSettings, HostConfig, HostConfigLogConfig, Mount,
-    MountType, MountVolumeOptions, NetworkingConfig, PortBinding, RestartPolicy, RestartPolicyNameEnum,
+    ContainerCreateBody, ContainerSummaryStateEnum, EndpointIpamConfig, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig,
+    Mount, MountType, MountVolumeOptions, NetworkingConfig, PortBinding, ResourcesUlimits, RestartPolicy, RestartPolicyNameEnum,
+    ThrottleDevice,
 };
 use bollard::query_parameters::{
     CreateContainerOptions, KillContainerOptions, ListContainersOptions, RemoveContainerOptions, WaitContainerOptions,
@@ -35,6 +36,27 @@ pub struct NewMount {
     pub read_only: bool,
     /// The source is the name of a volume.
     pub volume: bool,
+}
+
+/// How fast a container may read and write on a disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DiskBound {
+    /// Its device, such as `/dev/sda`.
+    pub device: String,
+    /// Bytes in a second.
+    pub read: i64,
+    /// Bytes in a second.
+    pub write: i64,
+}
+
+impl DiskBound {
+    fn rate(&self, bytes: i64) -> ThrottleDevice {
+        ThrottleDevice { path: Some(self.device.clone()), rate: Some(bytes) }
+    }
+}
+
+fn ulimit(name: &str, most: i64) -> ResourcesUlimits {
+    ResourcesUlimits { name: Some(name.to_owned()), soft: Some(most), hard: Some(most) }
 }
 
 /// A container to be made. All limits are given: nothing is left to Docker's defaults.
@@ -71,12 +93,18 @@ pub struct ContainerPlan {
     pub memory: i64,
     /// Most processes and threads.
     pub pids: i64,
+    /// Most open files of one process; none: the engine's own.
+    pub descriptors: Option<i64>,
+    /// Disk on which it may read and write so many bytes in a second; none: no limit.
+    pub disk: Option<DiskBound>,
     /// Read-only root, with a `/tmp` in memory.
     pub read_only: bool,
     /// Docker brings it back after a restart of the machine, unless it was ended.
     pub keeps_running: bool,
     /// Standard input stays open.
     pub stdin: bool,
+    /// Columns and rows of its terminal's window; none: it has no terminal.
+    pub tty: Option<(u16, u16)>,
     /// A small init reaps children and passes signals on.
     pub init: bool,
     /// What was agreed on the log: largest file, in bytes, and how many.
@@ -85,6 +113,7 @@ pub struct ContainerPlan {
 
 /// What Docker says of one container.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is one of Docker's own words")]
 pub struct Container {
     /// Docker's id.
     pub id: String,
@@ -102,10 +131,14 @@ pub struct Container {
     pub finished_at: Option<Millis>,
     /// Of the last end.
     pub exit_code: i64,
+    /// The engine could not start it the last time: what it says of an end is not the game's.
+    pub unstarted: bool,
     /// The kernel killed it, or a part of it, for its memory.
     pub oom: bool,
     /// Labels.
     pub labels: HashMap<String, String>,
+    /// It has a terminal.
+    pub tty: bool,
     /// Names of the networks that it is connected to.
     pub networks: Vec<String>,
 }
@@ -147,6 +180,10 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
         memory: Some(plan.memory),
         memory_swap: Some(plan.memory),
         pids_limit: Some(plan.pids),
+        // No memory dumps either: they would fill the data folder.
+        ulimits: Some(plan.descriptors.map(|most| ulimit("nofile", most)).into_iter().chain([ulimit("core", 0)]).collect()),
+        blkio_device_read_bps: plan.disk.as_ref().map(|disk| vec![disk.rate(disk.read)]),
+        blkio_device_write_bps: plan.disk.as_ref().map(|disk| vec![disk.rate(disk.write)]),
         readonly_rootfs: Some(plan.read_only),
         tmpfs: plan.read_only.then(|| HashMap::from([("/tmp".to_owned(), format!("rw,nosuid,nodev,size={TMP_BYTES}"))])),
         init: plan.init.then_some(true),
@@ -154,6 +191,8 @@ fn host_config(plan: &ContainerPlan) -> HostConfig {
         port_bindings: Some(bindings.collect()),
         network_mode: Some(plan.network.clone()),
         restart_policy: Some(RestartPolicy { name: Some(restart), maximum_retry_count: None }),
+        // Engines of before API 1.42 do not know it yet: they are told when it runs.
+        console_size: plan.tty.map(|(columns, rows)| vec![usize::from(rows), usize::from(columns)]),
         log_config: Some(HostConfigLogConfig { typ: Some("json-file".to_owned()), config: Some(log) }),
         ..HostConfig::default()
     }
@@ -172,7 +211,9 @@ fn body(plan: &ContainerPlan) -> ContainerCreateBody {
         labels: Some(plan.labels.clone()),
         exposed_ports: Some(plan.publish.clone()),
         open_stdin: Some(plan.stdin),
-        tty: Some(false),
+        tty: Some(plan.tty.is_some()),
+        // Whether a game can be played is asked through its players' way, and nobody reads what an image would run every few seconds.
+        healthcheck: Some(HealthConfig { test: Some(vec!["NONE".to_owned()]), ..HealthConfig::default() }),
         host_config: Some(host_config(plan)),
         networking_config: Some(NetworkingConfig { endpoints_config: Some(HashMap::from([(plan.network.clone(), place)])) }),
         ..ContainerCreateBody::default()
@@ -261,7 +302,7 @@ impl Engine {
             Err(DockerError::NotFound(_)) => return Ok(None),
             other => other?,
         };
-        let state = said.state.unwrap_or_default();
+        let (state, config) = (said.state.unwrap_or_default(), said.config.unwrap_or_default());
         let started = state.started_at.unwrap_or_default();
         Ok(Some(Container {
             id: said.id.unwrap_or_default(),
@@ -272,8 +313,10 @@ impl Engine {
             started,
             finished_at: state.finished_at.as_deref().and_then(stamps::millis),
             exit_code: state.exit_code.unwrap_or_default(),
+            unstarted: state.error.is_some_and(|words| !words.is_empty()),
             oom: state.oom_killed.unwrap_or_default(),
-            labels: said.config.and_then(|config| config.labels).unwrap_or_default(),
+            tty: config.tty.unwrap_or_default(),
+            labels: config.labels.unwrap_or_default(),
             networks: said.network_settings.and_then(|net| net.networks).unwrap_or_default().into_keys().collect(),
         }))
     }

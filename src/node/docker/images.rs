@@ -1,6 +1,6 @@
 //! Images: looked for, pulled with progress, or made from one static program.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bollard::query_parameters::CreateImageOptions;
 use bytes::Bytes;
@@ -19,6 +19,17 @@ pub struct PullProgress {
     pub bytes_done: u64,
     /// Bytes of the layers whose size is known.
     pub bytes: u64,
+}
+
+/// What an image says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageFacts {
+    /// Labels.
+    pub labels: HashMap<String, String>,
+    /// Folders that it wants as volumes.
+    pub volumes: Vec<String>,
+    /// Whom it runs as.
+    pub user: String,
 }
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -80,12 +91,19 @@ fn split_reference(reference: &str) -> (String, Option<String>) {
 }
 
 impl Engine {
-    /// Labels of an image; none: it is not on this machine.
-    pub async fn image(&self, reference: &str) -> Result<Option<std::collections::HashMap<String, String>>, DockerError> {
+    /// What an image says of itself; none: it is not on this machine.
+    pub async fn image(&self, reference: &str) -> Result<Option<ImageFacts>, DockerError> {
         match self.docker().await?.inspect_image(reference).await.map_err(|error| self.told(error)) {
             Err(DockerError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
-            Ok(said) => Ok(Some(said.config.and_then(|config| config.labels).unwrap_or_default())),
+            Ok(said) => {
+                let config = said.config.unwrap_or_default();
+                Ok(Some(ImageFacts {
+                    labels: config.labels.unwrap_or_default(),
+                    volumes: config.volumes.unwrap_or_default(),
+                    user: config.user.unwrap_or_default(),
+                }))
+            }
         }
     }
 

@@ -4,15 +4,15 @@
 //! here knows about servers' lives; names, labels and limits come from the callers.
 
 mod containers;
+mod flow;
 mod images;
 mod networks;
 mod streams;
 mod volumes;
 
-pub use containers::{Container, ContainerPlan, Listed, NewMount};
+pub use containers::{Container, ContainerPlan, DiskBound, Listed, NewMount};
+pub use flow::{Output, PIECE_BYTES, RawLog};
 pub use images::PullProgress;
-
-pub use streams::RawLog;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -1,12 +1,10 @@
-//! What flows: events, logs, standard input, and one-shot statistics.
+//! What flows: events, standard input, and one-shot statistics. What a game writes is in `flow`.
 
 use std::collections::HashMap;
 use std::pin::Pin;
 use std::time::Duration;
 
-use bollard::container::LogOutput;
-use bollard::query_parameters::{AttachContainerOptions, EventsOptions, LogsOptions, StatsOptions};
-use bytes::Bytes;
+use bollard::query_parameters::{AttachContainerOptions, EventsOptions, ResizeContainerTTYOptions, StatsOptions};
 use futures_util::{Stream, StreamExt};
 use tokio::io::AsyncWriteExt;
 
@@ -22,15 +20,6 @@ pub struct ContainerEvent {
     pub attributes: HashMap<String, String>,
     /// When, by Docker's clock.
     pub at: Option<Millis>,
-}
-
-/// One entry of a container's log: a stamp, a space, text, and a line break unless the line goes on in the next entry.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RawLog {
-    /// From standard error.
-    pub stderr: bool,
-    /// As it came.
-    pub bytes: Bytes,
 }
 
 /// Longest wait for a line to be taken by the game's standard input.
@@ -59,30 +48,6 @@ impl Engine {
         Ok(Box::pin(events))
     }
 
-    /// A container's log with stamps: the last `tail` entries (none: all) since this second, and what comes if `follow`.
-    pub async fn logs<'a>(&'a self, name: &str, since_secs: i32, tail: Option<u32>, follow: bool) -> Result<Flow<'a, RawLog>, DockerError> {
-        let docker = self.docker().await?;
-        let options = LogsOptions {
-            follow,
-            stdout: true,
-            stderr: true,
-            since: since_secs,
-            timestamps: true,
-            tail: tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()),
-            ..LogsOptions::default()
-        };
-        let logs = docker.logs(name, Some(options)).filter_map(move |entry| {
-            let entry = match entry {
-                Ok(LogOutput::StdErr { message }) => Some(Ok(RawLog { stderr: true, bytes: message })),
-                Ok(LogOutput::StdOut { message } | LogOutput::Console { message }) => Some(Ok(RawLog { stderr: false, bytes: message })),
-                Ok(LogOutput::StdIn { .. }) => None,
-                Err(error) => Some(Err(self.told(error))),
-            };
-            std::future::ready(entry)
-        });
-        Ok(Box::pin(logs))
-    }
-
     /// Writes to the standard input of a running container.
     pub async fn write_stdin(&self, name: &str, bytes: &[u8]) -> Result<(), DockerError> {
         let options = AttachContainerOptions { stdin: true, stream: true, ..AttachContainerOptions::default() };
@@ -96,6 +61,12 @@ impl Engine {
         };
         let written = tokio::time::timeout(Duration::from_secs(STDIN_SECS), write).await.map_err(|_| DockerError::Slow)?;
         written.map_err(|error| self.told(error))
+    }
+
+    /// Tells the terminal of a running container how large its window is.
+    pub async fn resize(&self, name: &str, (columns, rows): (u16, u16)) -> Result<(), DockerError> {
+        let options = ResizeContainerTTYOptions { w: i32::from(columns), h: i32::from(rows) };
+        self.docker().await?.resize_container_tty(name, options).await.map_err(|error| self.told(error))
     }
 
     /// Nanoseconds of CPU used since the start, and bytes of memory without caches. None: not measured.

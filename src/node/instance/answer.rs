@@ -74,20 +74,32 @@ impl Worker {
             Seen::Starting { .. } => GameIs::Starting,
             Seen::Unknown | Seen::Absent | Seen::Asleep | Seen::Exited { .. } | Seen::Gone => GameIs::Down,
         };
-        self.refresh();
-        self.write_state().await;
+        self.tell_door().await;
     }
 
-    /// Puts the record's and the worker's knowledge into the view.
-    pub(super) fn refresh(&mut self) {
+    /// Tells the sidecar first and everybody else then: who hears that it sleeps finds a door that says the same.
+    pub(super) async fn tell_door(&mut self) {
+        let door = self.door_state();
+        self.write_state(&door).await;
+        self.refresh(door);
+    }
+
+    fn door_state(&mut self) -> DoorState {
         let spec = self.record.spec.as_ref();
-        let prepared = !matches!(self.seen, Seen::Absent | Seen::Gone | Seen::Unknown);
-        let revision = spec.filter(|_| prepared).map(crate::wire::spec::InstanceSpec::revision).unwrap_or_default();
-        let door = DoorState {
+        self.word.number += 1;
+        DoorState {
             game: self.game,
             name: spec.map(|spec| spec.name.clone()).unwrap_or_default(),
             wake: spec.map_or(Verdict::Refused { reason: "This server is being set up.".to_owned() }, |spec| spec.wake.clone()),
-        };
+            word: self.word,
+        }
+    }
+
+    /// Puts the record's and the worker's knowledge into the view.
+    fn refresh(&self, door: DoorState) {
+        let spec = self.record.spec.as_ref();
+        let prepared = !matches!(self.seen, Seen::Absent | Seen::Gone | Seen::Unknown);
+        let revision = spec.filter(|_| prepared).map(crate::wire::spec::InstanceSpec::revision).unwrap_or_default();
         let record = &self.record;
         let seen = self.seen;
         self.instance.show(|view| {
@@ -104,13 +116,12 @@ impl Worker {
     }
 
     /// Rewrites the sidecar's state file. It is a hint that saves the sidecar a question: that it fails stops nothing.
-    pub(super) async fn write_state(&self) {
+    async fn write_state(&self, state: &DoorState) {
         let folder = self.instance.folder.door();
         if !matches!(self.record.intent, Intent::Up | Intent::Down) || !folder.is_dir() {
             return;
         }
-        let state = self.instance.view().door;
-        let Ok(text) = serde_json::to_vec(&state) else { return };
+        let Ok(text) = serde_json::to_vec(state) else { return };
         let path = folder.join(STATE_FILE);
         let owner = Ctx::door_owner();
         let write = move || record::replace(&path, &text, 0o600, owner, false);

@@ -14,7 +14,7 @@ use crate::model::games::Save;
 use crate::model::ids::{BackupId, CommandId};
 use crate::model::time::HOUR;
 use crate::node::backups::swap::{self, RESTORED};
-use crate::node::backups::{BackupError, Bring, Course, Order, back_up, bring};
+use crate::node::backups::{BackupError, Bring, Course, Order, back_up, bring, most};
 use crate::node::error::StepError;
 use crate::node::layers::Layers;
 use crate::node::record::{Answer, Intent};
@@ -82,8 +82,10 @@ impl Worker {
             command: command.clone(),
             data,
             lower,
+            most: self.record.spec.as_ref().map_or(u64::MAX, |spec| most(spec.storage_mib)),
             save: save.cloned(),
             game: game_name(&self.record.server),
+            tty: self.instance.view().tty,
         };
         let course = Course::new(&self.ctx.stop);
         let (ctx, shared) = (Arc::clone(&self.ctx), Arc::clone(&course));
@@ -115,6 +117,8 @@ impl Worker {
             backup: backup.clone(),
             command: Some(command.clone()),
             folder: self.instance.folder.home().join(RESTORED),
+            // Layers are none of the plan's, and are in the backup.
+            most: self.record.spec.as_ref().filter(|spec| spec.layers.is_empty()).map(|spec| most(spec.storage_mib)),
         };
         let course = Course::new(&self.ctx.stop);
         let (ctx, shared) = (Arc::clone(&self.ctx), Arc::clone(&course));

@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use sha2::{Digest, Sha256};
 
-use super::parts::{self, game_name, volume_name};
+use super::parts::{game_name, volume_name};
 use super::worker::Worker;
 use crate::model::ids::CommandId;
 use crate::node::docker::NewMount;
@@ -73,7 +73,7 @@ impl Worker {
             self.game_made = None;
         }
         self.make_data_folder(spec).await?;
-        let owner = spec.user.as_deref().and_then(parts::ids);
+        let owner = self.data_owner(spec);
         let request = Request { home, layers: spec.layers.clone(), variables: spec.variables.clone(), owner };
         let prepared = tokio::select! {
             () = self.instance.something_else_wanted() => return Err(StepError::Superseded),
@@ -120,6 +120,11 @@ impl Worker {
         }
     }
 
+    /// What the game sees are layers and its own folder on top of them.
+    pub(super) fn lies_on_layers(&self) -> bool {
+        self.data.as_ref().is_some_and(|data| data.overlay.is_some())
+    }
+
     /// How the data are mounted.
     pub(super) fn data_mount(&self, spec: &InstanceSpec) -> NewMount {
         let overlay = self.data.as_ref().and_then(|data| data.overlay.as_ref());
@@ -137,7 +142,7 @@ impl Worker {
     }
 
     async fn make_data_folder(&self, spec: &InstanceSpec) -> Result<(), StepError> {
-        let (folder, owner) = (self.instance.folder.data(), spec.user.as_deref().and_then(parts::ids));
+        let (folder, owner) = (self.instance.folder.data(), self.data_owner(spec));
         let make = move || {
             record::make_private(&folder)?;
             let is = std::fs::symlink_metadata(&folder)?;

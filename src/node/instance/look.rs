@@ -9,6 +9,7 @@ use super::parts::{door_name, game_name, network_name};
 use super::worker::Worker;
 use crate::model::servers::Seen;
 use crate::model::time::Millis;
+use crate::node::console::Console;
 use crate::node::docker::Container;
 use crate::node::error::{StepError, ended_words};
 use crate::node::record::{Exit, Intent};
@@ -38,6 +39,8 @@ impl Worker {
         self.instance.show(|view| {
             view.pid = running.and_then(|game| game.pid);
             view.started = running.map(|game| game.started.clone()).unwrap_or_default();
+            // As it was made, not as it will be.
+            view.tty = game.as_ref().map_or(view.tty, |game| game.tty);
         });
         match game {
             Some(game) if game.running => self.look_running(&game).await,
@@ -55,6 +58,10 @@ impl Worker {
             self.record.woken_at = game.started_at.or(Some(now));
             self.record.exited = None;
             self.save().await?;
+        }
+        if self.instance.console.ear().is_none() {
+            // Of an agent that has come later than the game: it hears what comes from now on.
+            Console::listen(&self.ctx, &self.instance, game.tty, self.word(), false).await;
         }
         let since = game.started_at.unwrap_or(now);
         if self.record.open_run().is_some_and(|run| run.from < since) {
@@ -86,7 +93,7 @@ impl Worker {
             self.record.start_ends(at);
             self.save().await?;
         }
-        let never_started = game.started == self.record.started_before;
+        let never_started = game.unstarted || game.started == self.record.started_before;
         if self.record.intent == Intent::Up && never_started {
             self.record.intent = Intent::Down;
             self.save().await?;

@@ -14,6 +14,7 @@ mod probe;
 mod restore;
 mod start;
 mod stop;
+mod volumes;
 mod worker;
 
 use std::collections::HashSet;
@@ -26,6 +27,7 @@ use futures_util::FutureExt;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 pub use parts::{game_name, ids};
+pub use volumes::Declared;
 
 use super::ctx::Ctx;
 use super::record::{Folder, Intent, Record};
@@ -35,7 +37,7 @@ use crate::model::ids::{CommandId, ServerId};
 use crate::model::servers::Seen;
 use crate::model::time::{Millis, SECOND};
 use crate::wire::agent::{Action, Command, InstanceReport};
-use crate::wire::door::{ACTIVITY_SECS, ActivityReport, DoorState, GameIs, Verdict, WakeAnswer, WakeRequest};
+use crate::wire::door::{ACTIVITY_SECS, ActivityReport, DoorState, GameIs, Verdict, WakeAnswer, WakeRequest, Word};
 use crate::wire::wake::Nonces;
 
 /// Jobs that wait for one server's worker.
@@ -80,6 +82,8 @@ pub struct View {
     pub pid: Option<i64>,
     /// Last start of the game's process, as Docker writes it.
     pub started: String,
+    /// The game's container has a terminal.
+    pub tty: bool,
     /// Memory of the plan, for advice.
     pub memory_mib: u32,
     /// Nothing is left of it but its generation.
@@ -336,10 +340,12 @@ fn first_view(record: &Record) -> View {
             game: GameIs::Down,
             name: spec.map(|spec| spec.name.clone()).unwrap_or_default(),
             wake: spec.map_or(Verdict::Refused { reason: "This server is being set up.".to_owned() }, |spec| spec.wake.clone()),
+            word: Word::default(),
         },
         secret: hex::decode(&record.secret).unwrap_or_default(),
         pid: None,
         started: String::new(),
+        tty: spec.is_some_and(|spec| spec.tty),
         memory_mib: spec.map_or(0, |spec| spec.memory_mib),
         gone,
         door_expected: false,

@@ -11,6 +11,7 @@ use super::{Players, locked};
 use crate::model::ids::ServerId;
 use crate::model::servers::Seen;
 use crate::node::config::Subnet;
+use crate::node::console::TTY_WINDOW;
 use crate::node::ctx::{Ctx, LABEL_NODE, LABEL_PANEL, LABEL_PART, LABEL_REVISION, LABEL_SERVER};
 use crate::node::docker::{ContainerPlan, DockerError, NewMount};
 use crate::node::error::StepError;
@@ -26,6 +27,8 @@ const DOOR_MEMORY: i64 = 32 << 20;
 const DOOR_PIDS: i64 = 64;
 /// Most processes and threads of a game.
 const GAME_PIDS: i64 = 512;
+/// Most open files of one process of a game: a world with many mods opens thousands.
+const GAME_DESCRIPTORS: i64 = 16_384;
 /// A game's log: largest file in bytes, and how many.
 const GAME_LOG: (u64, u32) = (10 << 20, 3);
 /// Waits for what Docker still does for somebody who has gone.
@@ -133,14 +136,17 @@ impl Worker {
             address: subnet.game().to_string(),
             publish: Vec::new(),
             bind_host: String::new(),
-            mounts: vec![self.data_mount(spec)],
+            mounts: self.mounts(spec),
             capabilities: spec.capabilities.clone(),
             nano_cpus: Some(i64::from(spec.cpu_millis).min(machine_millis()) * 1_000_000),
             memory: i64::from(spec.memory_mib) << 20,
             pids: GAME_PIDS,
+            descriptors: self.ctx.bounds_refused.descriptors().then_some(GAME_DESCRIPTORS),
+            disk: self.ctx.disk_bound(),
             read_only: spec.read_only,
             keeps_running: false,
             stdin: true,
+            tty: spec.tty.then_some(TTY_WINDOW),
             init: INITS.iter().any(|path| std::path::Path::new(path).exists()),
             log_files: GAME_LOG,
         };
@@ -192,9 +198,13 @@ impl Worker {
             nano_cpus: None,
             memory: DOOR_MEMORY,
             pids: DOOR_PIDS,
+            // It fits itself to what it gets.
+            descriptors: None,
+            disk: None,
             read_only: true,
             keeps_running: true,
             stdin: false,
+            tty: None,
             init: false,
             log_files: DOOR_LOG,
         })

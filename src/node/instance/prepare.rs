@@ -23,14 +23,15 @@ impl Worker {
         self.fetch_image(command, spec).await?;
         let ctx = std::sync::Arc::clone(&self.ctx);
         let _turn = ctx.turns.acquire().await;
+        self.know_image(spec, true).await?;
         self.ensure_data(spec, Some(command)).await?;
+        self.ensure_volumes(spec).await?;
         if self.record.intent == Intent::Absent {
             self.record.intent = Intent::Down;
             self.save().await?;
         }
         self.write_door_folder(spec).await?;
-        self.refresh();
-        self.write_state().await;
+        self.tell_door().await;
         self.open_door_socket();
         self.ensure_network(spec).await?;
         self.ensure_door(spec).await?;

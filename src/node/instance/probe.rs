@@ -10,13 +10,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::parts::game_name;
 use crate::model::games::Ready;
 use crate::model::ids::ServerId;
+use crate::node::console::{Ear, Lines};
 use crate::node::ctx::Ctx;
 use crate::node::stamps;
 use crate::wire::spec::InstanceSpec;
@@ -24,13 +24,16 @@ use crate::wire::spec::InstanceSpec;
 /// First wait between two tries.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 /// Longest wait between two tries.
-const WAIT_MAX: Duration = Duration::from_millis(50);
+const WAIT_MAX: Duration = Duration::from_millis(20);
 /// Longest wait for one connection or one answer.
 const TRY_MAX: Duration = Duration::from_millis(250);
 /// Between two looks whether the process still runs. Docker's events usually say it sooner.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Largest answer to a datagram that is read.
 const ANSWER_BYTES: usize = 2_048;
+
+/// So much later than a process's first line Docker may stamp its start, in nanoseconds: a few milliseconds were seen.
+const START_SLACK_NANOS: u64 = 200_000_000;
 
 /// How the wait ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,15 +57,15 @@ impl Future for Probe {
 }
 
 impl Probe {
-    /// For the start that Docker writes as `started`.
-    pub(super) fn new(ctx: &Arc<Ctx>, spec: &InstanceSpec, address: Ipv4Addr, started: String) -> Probe {
+    /// For the start that Docker writes as `started`, of a game that this ear hears.
+    pub(super) fn new(ctx: &Arc<Ctx>, spec: &InstanceSpec, address: Ipv4Addr, started: String, ear: Option<Ear>) -> Probe {
         let (ctx, spec) = (Arc::clone(ctx), spec.clone());
         Probe(Mutex::new(Box::pin(async move {
             let elapsed = stamps::millis(&started).map_or(0, |at| ctx.clock.now().since(at));
             let left = u64::from(spec.ready_within_secs) * 1_000;
             let left = Duration::from_millis(left.saturating_sub(u64::try_from(elapsed).unwrap_or_default()));
             tokio::select! {
-                () = ready(&ctx, &spec, address, &started) => ProbeEnd::Ready,
+                () = ready(&ctx, &spec, address, &started, ear) => ProbeEnd::Ready,
                 () = ended(&ctx, &spec.server, &started) => ProbeEnd::Ended,
                 () = sleep(left) => ProbeEnd::Late(spec.ready_within_secs),
             }
@@ -81,14 +84,14 @@ async fn ended(ctx: &Ctx, server: &ServerId, started: &str) {
     }
 }
 
-async fn ready(ctx: &Ctx, spec: &InstanceSpec, address: Ipv4Addr, started: &str) {
+async fn ready(ctx: &Ctx, spec: &InstanceSpec, address: Ipv4Addr, started: &str, ear: Option<Ear>) {
     match &spec.ready {
         Ready::TcpAccept { port } => accepts(SocketAddr::from((address, *port))).await,
         Ready::UdpAnswer { port, send_hex } => {
             let question = hex::decode(send_hex).unwrap_or_default();
             answers(SocketAddr::from((address, *port)), &question).await;
         }
-        Ready::LogLine { contains } => says(ctx, &spec.server, contains, run_began(ctx, &spec.server, started).await).await,
+        Ready::LogLine { contains } => says(ctx, &spec.server, contains, started, ear).await,
     }
 }
 
@@ -120,24 +123,48 @@ pub(super) async fn answers(address: SocketAddr, question: &[u8]) {
 }
 
 /// From when on a line is one of this run, in nanoseconds since 1970. Docker stamps a start only behind it, so that a quick game's first
-/// line is older than the start; the end of the run before is what it cannot be older than.
+/// line is older than the start; what the run before wrote last may be stamped after its end.
 async fn run_began(ctx: &Ctx, server: &ServerId, started: &str) -> u64 {
-    let started = stamps::nanos(started).unwrap_or_default();
-    let before = match ctx.engine.inspect(&game_name(server)).await {
-        Ok(game) => game.and_then(|game| game.finished_at).and_then(|at| u64::try_from(at.0 + 1).ok()),
-        Err(_) => return started,
-    };
-    before.map_or(0, |at| at * 1_000_000).min(started)
+    let started = stamps::nanos(started).unwrap_or_default().saturating_sub(START_SLACK_NANOS);
+    match ctx.engine.inspect(&game_name(server)).await {
+        Ok(game) => {
+            let ended = game.and_then(|game| game.finished_at).and_then(|at| u64::try_from(at.0 + 1).ok());
+            ended.map_or(0, |at| at * 1_000_000).max(started)
+        }
+        Err(_) => started,
+    }
 }
 
-async fn says(ctx: &Ctx, server: &ServerId, text: &str, since: u64) {
+/// An ear that was open before the start has heard all of this run and nothing else. Where there is none, the log has to tell runs apart.
+async fn says(ctx: &Ctx, server: &ServerId, text: &str, started: &str, ear: Option<Ear>) {
+    let whole = ear.as_ref().is_some_and(|ear| ear.whole);
+    let heard = async {
+        match ear {
+            Some(ear) => ear.heard().wait_for(|heard| heard.said).await.is_ok(),
+            None => false,
+        }
+    };
+    let log = async { logged(ctx, server, text, run_began(ctx, server, started).await).await };
+    if whole {
+        // One that was closed before its time has missed what came then.
+        if !heard.await {
+            log.await;
+        }
+        return;
+    }
+    tokio::select! {
+        true = heard => {}
+        () = log => {}
+    }
+}
+
+async fn logged(ctx: &Ctx, server: &ServerId, text: &str, since: u64) {
     let since_secs = i32::try_from(since / 1_000_000_000).unwrap_or_default();
     loop {
-        if let Ok(mut lines) = ctx.engine.logs(&game_name(server), since_secs, None, true).await {
-            let mut reader = crate::node::console::Lines::default();
-            while let Some(Ok(entry)) = lines.next().await {
-                // An earlier run's line in the same second does not count.
-                if reader.take(&entry).is_some_and(|line| line.seq >= since && line.text.contains(text)) {
+        if let Ok(mut log) = ctx.engine.logs(&game_name(server), since_secs, None, true).await {
+            let mut reader = Lines::default();
+            while let Ok(Some(entry)) = log.entry().await {
+                if reader.take(&entry).any(|line| line.seq >= since && line.text.contains(text)) {
                     return;
                 }
             }

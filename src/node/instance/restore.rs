@@ -79,7 +79,7 @@ impl Worker {
         self.break_off().await;
         let course = Course::new(&self.ctx.stop);
         let folder = self.instance.folder.home().join(RESTORED);
-        let order = Bring { server: self.record.server.clone(), backup, command: command.cloned(), folder };
+        let order = Bring { server: self.record.server.clone(), backup, command: command.cloned(), folder, most: None };
         let (ctx, shared) = (Arc::clone(&self.ctx), Arc::clone(&course));
         let mut task = self.ctx.tasks.spawn(async move { bring(&ctx, order, shared).await });
         let brought = tokio::select! {

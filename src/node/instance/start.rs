@@ -3,8 +3,10 @@
 use super::parts::game_name;
 use super::probe::Probe;
 use super::worker::{Waiting, Worker};
+use crate::model::games::Ready;
 use crate::model::ids::CommandId;
 use crate::model::servers::Seen;
+use crate::node::console::{Console, TTY_WINDOW};
 use crate::node::docker::DockerError;
 use crate::node::error::StepError;
 use crate::node::record::{Answer, Intent};
@@ -34,7 +36,9 @@ impl Worker {
         self.ctx.firewall.ensure().await?;
         self.ensure_network(&spec).await?;
         self.ensure_door(&spec).await?;
+        self.know_image(&spec, false).await?;
         self.ensure_data(&spec, Some(command)).await?;
+        self.ensure_volumes(&spec).await?;
         self.ensure_game(&spec).await?;
         let before = self.ctx.engine.inspect(&game_name(&spec.server)).await?.map(|game| game.started).unwrap_or_default();
         self.record.started_before = before;
@@ -42,7 +46,7 @@ impl Worker {
         self.record.exited = None;
         self.save().await?;
         self.publish(Seen::Starting { since: self.now() }).await;
-        self.ctx.engine.start(&game_name(&spec.server)).await?;
+        self.run_game(&spec).await?;
         self.watch(&spec).await?;
         Ok(None)
     }
@@ -52,20 +56,22 @@ impl Worker {
     pub(super) async fn wake_up(&mut self) -> Result<(), StepError> {
         let spec = self.spec()?;
         self.break_off_reading().await;
+        self.know_image(&spec, false).await?;
         if !self.data_is_made(&spec) {
             self.ensure_data(&spec, None).await?;
         }
-        let (plan, revision) = self.game_plan(&spec)?;
+        self.ensure_volumes(&spec).await?;
+        let (_, revision) = self.game_plan(&spec)?;
         if self.game_made.as_ref() != Some(&revision) {
             self.ctx.firewall.ensure().await?;
             self.ensure_network(&spec).await?;
             self.ensure_game(&spec).await?;
         }
-        match self.ctx.engine.start(&plan.name).await {
-            Err(DockerError::NotFound(_)) => {
+        match self.run_game(&spec).await {
+            Err(StepError::Docker(DockerError::NotFound(_))) => {
                 self.ensure_network(&spec).await?;
                 self.ensure_game(&spec).await?;
-                self.ctx.engine.start(&plan.name).await?;
+                self.run_game(&spec).await?;
             }
             other => other?,
         }
@@ -75,6 +81,35 @@ impl Worker {
         self.record.woken_at = Some(now);
         self.publish(Seen::Starting { since: now }).await;
         Ok(())
+    }
+
+    /// Docker's start of the game that was made, heard from its first word on.
+    async fn run_game(&mut self, spec: &InstanceSpec) -> Result<(), StepError> {
+        let name = game_name(&spec.server);
+        Console::listen(&self.ctx, &self.instance, spec.tty, self.word(), true).await;
+        match self.ctx.engine.start(&name).await {
+            Err(error) if self.ctx.bounds_refused.note(error.words()) => {
+                tracing::warn!(server = %spec.server, %error, "this machine does not take one of the bounds; games go on without it");
+                self.ensure_game(spec).await?;
+                Console::listen(&self.ctx, &self.instance, spec.tty, self.word(), true).await;
+                self.ctx.engine.start(&name).await?;
+            }
+            other => other?,
+        }
+        if spec.tty
+            && let Err(error) = self.ctx.engine.resize(&name, TTY_WINDOW).await
+        {
+            tracing::info!(server = %spec.server, %error, "the game's terminal keeps the engine's size");
+        }
+        Ok(())
+    }
+
+    /// What the game says when it is ready, where that is the way to know.
+    pub(super) fn word(&self) -> Option<String> {
+        match &self.record.spec.as_ref()?.ready {
+            Ready::LogLine { contains } => Some(contains.clone()),
+            Ready::TcpAccept { .. } | Ready::UdpAnswer { .. } => None,
+        }
     }
 
     /// What a wake has left for after the sidecar's answer.
@@ -109,7 +144,7 @@ impl Worker {
     pub(super) fn begin_waiting(&mut self, spec: &InstanceSpec, started: &str) -> Result<(), StepError> {
         if self.waiting.is_none() {
             let address = self.subnet(spec)?.game();
-            let probe = Probe::new(&self.ctx, spec, address, started.to_owned());
+            let probe = Probe::new(&self.ctx, spec, address, started.to_owned(), self.instance.console.ear());
             self.waiting = Some(Waiting { commands: std::collections::VecDeque::new(), probe });
         }
         self.instance.started.notify_waiters();

@@ -6,6 +6,7 @@ use super::parts::{game_name, network_name, volume_name};
 use super::worker::Worker;
 use super::{Players, locked};
 use crate::model::servers::Seen;
+use crate::node::console::entered;
 use crate::node::error::StepError;
 use crate::node::record::{Answer, Intent};
 
@@ -52,8 +53,7 @@ impl Worker {
             self.save_if_room().await?;
         }
         self.game = crate::wire::door::GameIs::Down;
-        self.refresh();
-        self.write_state().await;
+        self.tell_door().await;
         self.disappoint(&StepError::Superseded).await;
         let name = game_name(&self.record.server);
         let Some(game) = self.ctx.engine.inspect(&name).await? else { return Ok(()) };
@@ -80,8 +80,8 @@ impl Worker {
         let mut signal_wait_secs = wait_secs;
         if let Some(line) = command {
             signal_wait_secs = SIGNAL_WAIT_SECS.min(wait_secs);
-            let line = format!("{}\n", super::super::console::one_line(&line));
-            match self.ctx.engine.write_stdin(name, line.as_bytes()).await {
+            let typed = entered(&line, self.instance.view().tty);
+            match self.ctx.engine.write_stdin(name, &typed).await {
                 Ok(()) if self.ctx.engine.wait_end(name, secs(wait_secs)).await? => return Ok(()),
                 Ok(()) => {}
                 Err(error) => tracing::info!(server = %self.record.server, %error, "the stop command could not be sent"),

@@ -21,7 +21,7 @@ use crate::node::ctx::Ctx;
 use crate::node::error::StepError;
 use crate::node::record::{Answer, Intent, Record};
 use crate::wire::agent::{Action, Command, EventKind};
-use crate::wire::door::{GameIs, Verdict, WakeAnswer, WakeRequest};
+use crate::wire::door::{GameIs, Verdict, WakeAnswer, WakeRequest, Word};
 
 /// A refused wake is told once in this time.
 const REFUSAL_EVERY: i64 = MINUTE;
@@ -43,6 +43,8 @@ pub struct Worker {
     pub(super) record: Record,
     pub(super) seen: Seen,
     pub(super) game: GameIs,
+    /// The last word to the sidecar.
+    pub(super) word: Word,
     pub(super) waiting: Option<Waiting>,
     pub(super) door_socket: Option<DropGuard>,
     /// Hash of the game container that exists, as far as known: a wake need not look first.
@@ -83,12 +85,16 @@ async fn probe_end(waiting: Option<&mut Waiting>) -> ProbeEnd {
 impl Worker {
     pub(super) fn new(ctx: Arc<Ctx>, instance: Arc<Instance>, record: Record) -> Worker {
         let seen = instance.view().report.seen;
+        let mut random = [0; 8];
+        // Without randomness the sidecar takes whatever it hears last.
+        let agent = getrandom::fill(&mut random).map_or(0, |()| u64::from_le_bytes(random));
         Worker {
             ctx,
             instance,
             record,
             seen,
             game: GameIs::Down,
+            word: Word { agent, number: 0 },
             waiting: None,
             door_socket: None,
             game_made: None,

@@ -37,7 +37,7 @@ use crate::archives::remove::remove;
 use crate::model::checksum::Checksum;
 use crate::model::ids::TemplateId;
 use crate::model::layers::{Change, LAYERS_MAX, LayerRef, Merged, changes, merge};
-use crate::model::variables::{TEXT_MAX, Unknown, substitute};
+use crate::model::variables::{TEXT_MAX, Unknown, fill_in};
 use cache::{Cache, Lease};
 pub use cache::{Cached, Purged};
 pub use error::LayersError;
@@ -381,12 +381,15 @@ impl Layers {
     }
 }
 
+/// Files of the layers with variables put in, by path.
+type Rendered = BTreeMap<String, Vec<u8>>;
+
 /// Layers merged, compared with what is there, and variables put in.
 struct View {
     before: Provenance,
     merged: Merged,
     changes: Vec<Change>,
-    rendered: BTreeMap<String, String>,
+    rendered: Rendered,
     sums: BTreeMap<String, Checksum>,
     unknown: Vec<Unknown>,
 }
@@ -411,7 +414,7 @@ impl Work {
     }
 
     /// Only files that are known to hold a variable are read, and only where no later layer has another.
-    fn render(&self, merged: &Merged) -> io::Result<(BTreeMap<String, String>, Vec<Unknown>)> {
+    fn render(&self, merged: &Merged) -> io::Result<(Rendered, Vec<Unknown>)> {
         let (mut rendered, mut unknown) = (BTreeMap::new(), Vec::new());
         for (number, lease) in self.leases.iter().enumerate() {
             let tree = lease.tree();
@@ -421,12 +424,9 @@ impl Work {
                 if fs::metadata(&file)?.len() > TEXT_MAX {
                     continue;
                 }
-                let text = fs::read_to_string(file)?;
-                let (out, names) = substitute(&text, &self.request.variables);
-                unknown.extend(names.into_iter().map(|name| Unknown { name: name.to_owned(), path: path.clone() }));
-                if out != text {
-                    rendered.insert(path.clone(), out);
-                }
+                let (out, names) = fill_in(&fs::read(file)?, path, &self.request.variables);
+                unknown.extend(names.into_iter().map(|name| Unknown { name, path: path.clone() }));
+                rendered.extend(out.map(|out| (path.clone(), out)));
             }
         }
         unknown.sort();

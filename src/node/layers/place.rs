@@ -28,7 +28,7 @@ pub(super) struct Sources<'a> {
     /// Trees of the layers, in their order.
     pub trees: &'a [PathBuf],
     /// By path: what a file holds after variables were put in.
-    pub rendered: &'a BTreeMap<String, String>,
+    pub rendered: &'a BTreeMap<String, Vec<u8>>,
     pub owner: Option<(u32, u32)>,
 }
 
@@ -40,7 +40,7 @@ impl Sources<'_> {
     fn put(&self, folder: &mut Beneath, path: &str) -> io::Result<()> {
         let Some(placed) = self.merged.entries.get(path) else { return Ok(()) };
         if let Some(text) = self.rendered.get(path) {
-            return folder.create(path, placed.mode)?.write_all(text.as_bytes());
+            return folder.create(path, placed.mode)?.write_all(text);
         }
         match &placed.kind {
             Kind::Folder => folder.folder(path, placed.mode),
@@ -107,7 +107,8 @@ impl Sources<'_> {
         hash.update(format!("{:?}", self.owner));
         for (path, text) in self.rendered {
             let modes: Vec<u32> = above(path).chain([path.as_str()]).map(|path| self.mode(path)).collect();
-            hash.update(format!("\n{path}\n{modes:?}\n{}\n{text}", text.len()));
+            hash.update(format!("\n{path}\n{modes:?}\n{}\n", text.len()));
+            hash.update(text);
         }
         let name = format!("rendered-{}", Checksum::from(<[u8; 32]>::from(hash.finalize())).short());
         let (made, beside) = (home.join(&name), home.join("rendered.new"));

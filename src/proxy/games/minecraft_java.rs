@@ -1,7 +1,7 @@
 //! Minecraft Java: the handshake says whether a client looks at the server list (status) or joins (login, transfer).
 //!
-//! Packets are length-prefixed with variable-length integers of seven bits a byte. Servers before 1.7 were pinged with a single
-//! `FE 01`, which some server lists still do.
+//! Packets are length-prefixed with variable-length integers of seven bits a byte. Servers before 1.7 were pinged with `FE`, `FE 01` or
+//! `FE 01 FA` and more, which some server lists still do; a handshake of 254 bytes begins with `FE 01` too, and with its number then.
 
 use std::time::Duration;
 
@@ -63,8 +63,10 @@ fn packet(bytes: &[u8], most: usize) -> Result<Option<(&[u8], usize)>, ()> {
 
 /// Reads what a client has sent so far.
 pub fn greeting(bytes: &[u8]) -> Greeting {
-    if let [0xfe] | [0xfe, 0x01, ..] = bytes {
-        return Greeting::Look(Look::Legacy);
+    match bytes {
+        [0xfe] | [0xfe, 0x01] => return Greeting::More,
+        [0xfe, 0x01, 0xfa, ..] => return Greeting::Look(Look::Legacy),
+        _ => {}
     }
     match packet(bytes, HANDSHAKE_MAX) {
         Ok(Some((inside, used))) => handshake(inside, used).unwrap_or(Greeting::Foreign),
@@ -75,6 +77,19 @@ pub fn greeting(bytes: &[u8]) -> Greeting {
         },
         Err(()) => Greeting::Foreign,
     }
+}
+
+/// What a client has said that says no more.
+pub fn greeting_of_silence(bytes: &[u8]) -> Greeting {
+    match bytes {
+        [0xfe] | [0xfe, 0x01] => Greeting::Look(Look::Legacy),
+        _ => greeting(bytes),
+    }
+}
+
+/// Heads that a proxy in front puts before what the client says.
+pub fn is_proxy_header(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"PROXY ") || bytes.starts_with(b"\r\n\r\n\0\r\nQUIT\n")
 }
 
 fn handshake(inside: &[u8], used: usize) -> Option<Greeting> {
@@ -238,7 +253,34 @@ mod tests {
         for bytes in [&b"GET / HTTP/1.1"[..], b"\x16\x03\x01\x02", b"\0", b"\xff\xff\xff\xff\xff\xff", b"\x02\0\0", b"\x05\x01"] {
             assert_eq!(greeting(bytes), Greeting::Foreign, "{bytes:?}");
         }
-        assert_eq!(greeting(&[0xfe, 1]), Greeting::Look(Look::Legacy));
+    }
+
+    #[test]
+    fn what_two_protocols_begin_alike_with_is_no_verdict() {
+        for bytes in [&[0xfe][..], &[0xfe, 1]] {
+            assert_eq!(greeting(bytes), Greeting::More, "{bytes:?}");
+            assert_eq!(greeting_of_silence(bytes), Greeting::Look(Look::Legacy), "{bytes:?}");
+        }
+        assert_eq!(greeting(&[0xfe, 1, 0xfa, 0]), Greeting::Look(Look::Legacy));
+        // A join of 254 bytes, whatever the pieces.
+        let mut inside = vec![0, 0xff, 0x05];
+        put_number(&mut inside, 246);
+        inside.extend([b'a'; 246]);
+        inside.extend_from_slice(&[0x63, 0xdd, 2]);
+        let bytes = [&[0xfe, 1][..], &inside].concat();
+        assert_eq!(bytes.len(), 256);
+        for cut in 0..bytes.len() {
+            assert_eq!(greeting(&bytes[..cut]), Greeting::More, "{cut}");
+            assert_ne!(greeting_of_silence(&bytes[..cut]), Greeting::Join);
+        }
+        assert_eq!(greeting(&bytes), Greeting::Join);
+    }
+
+    #[test]
+    fn a_proxys_header_is_known() {
+        assert!(is_proxy_header(b"PROXY TCP4 192.0.2.1 192.0.2.2 1 2\r\n"));
+        assert!(is_proxy_header(b"\r\n\r\n\0\r\nQUIT\n\x21\x11\0\x0c"));
+        assert!(!is_proxy_header(b"\x10\0"));
     }
 
     #[test]

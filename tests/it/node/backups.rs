@@ -2,7 +2,7 @@
 
 mod games;
 mod layered;
-mod vault;
+pub mod vault;
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
@@ -339,4 +339,38 @@ async fn data_come_from_another_node_once_before_the_game_starts() {
     second.prepare(&spec).await;
     second.start(&spec.server).await;
     assert!(data.join("later").exists(), "it comes once");
+}
+
+#[tokio::test]
+async fn holes_stay_holes_and_what_the_plan_has_no_room_for_is_refused_before_it_comes() {
+    let test = "holes_stay_holes_and_what_the_plan_has_no_room_for_is_refused_before_it_comes";
+    let Some(vault) = vault::open(test).await else { return };
+    let mut site = site(&vault).await;
+    let (mut spec, _) = site.prepared().await;
+    let data = site.home(&spec.server).join("data");
+    std::fs::File::create(data.join("holes")).unwrap().set_len(6 << 30).unwrap();
+    noise(&data.join("world"), 6 << 20);
+    let begun = std::time::Instant::now();
+    let (backup, archived) = vault.back_up(&mut site, &spec.server).await;
+    assert!(archived.unpacked < 8 << 20, "{archived:?}");
+    let tried = site.ask(&spec.server, Action::RestoreInstance { backup: backup.clone(), try_only: true }).await;
+    assert!(matches!(tried, EventKind::Restored(_)), "{tried:?}");
+    restore(&mut site, &spec.server, &backup).await;
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    let holes = std::fs::metadata(data.join("holes")).unwrap();
+    assert_eq!(holes.len(), 6 << 30);
+    assert!(std::os::unix::fs::MetadataExt::blocks(&holes) < 2_048, "{holes:?}");
+
+    // A smaller plan: what is too much for it is told with the numbers, and nothing is touched.
+    spec.storage_mib = 2;
+    site.prepare(&spec).await;
+    for try_only in [true, false] {
+        let id = site.command(&spec.server, Action::RestoreInstance { backup: backup.clone(), try_only }).await;
+        let (words, retryable) = refused(&mut site, &id).await;
+        assert!(words.contains("7 MB, and this plan has room for at most 5 MB") && !retryable, "{words}");
+    }
+    let id = site.command(&spec.server, order(&fresh(), None)).await;
+    let (words, retryable) = refused(&mut site, &id).await;
+    assert!(words.contains("a backup of this plan holds at most 5 MB") && !retryable, "{words}");
+    assert!(data.join("world").exists());
 }

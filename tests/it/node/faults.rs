@@ -314,6 +314,32 @@ async fn an_agent_killed_at_any_moment_ends_where_the_panel_wants_it() {
 }
 
 #[tokio::test]
+async fn a_kill_in_the_middle_of_a_start_leaves_nothing_that_somebody_has_to_try_again() {
+    if !docker_is_wanted("a_kill_in_the_middle_of_a_start_leaves_nothing_that_somebody_has_to_try_again") {
+        return;
+    }
+    let mut site = Site::open(false).await;
+    let (spec, _) = site.prepared().await;
+    for n in 0..10 {
+        site.command(&spec.server, Action::StartInstance).await;
+        site.event("accepted", &spec.server, |event| (event.kind == EventKind::Accepted).then_some(())).await;
+        let cut = std::time::Instant::now();
+        while cut.elapsed() < Duration::from_millis(n * 35) {
+            tokio::task::yield_now().await;
+        }
+        site.kill();
+        site.switch_on();
+        site.welcome().await;
+        // Asked again, as the panel does with what has no answer.
+        let answer = site.ask(&spec.server, Action::StartInstance).await;
+        assert!(matches!(answer, EventKind::Running(_)), "try {n}: {answer:?}");
+        let crashed = site.events.iter().filter(|event| matches!(event.kind, EventKind::Exited(_))).count();
+        assert_eq!(crashed, 0, "try {n}: {:#?}", site.events);
+        site.put_to_sleep(&spec.server).await;
+    }
+}
+
+#[tokio::test]
 async fn an_engine_that_is_away_is_explained_and_nothing_is_said_about_servers() {
     if !docker_is_wanted("an_engine_that_is_away_is_explained_and_nothing_is_said_about_servers") {
         return;

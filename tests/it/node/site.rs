@@ -280,6 +280,7 @@ impl Site {
             ready: Ready::TcpAccept { port: 7777 },
             ready_within_secs: 20,
             stop: Stop { command: None, signal: "SIGTERM".to_owned(), wait_secs: 5 },
+            tty: false,
             door: None,
             wake: Verdict::Allowed,
             layers: Vec::new(),

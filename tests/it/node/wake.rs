@@ -219,3 +219,60 @@ async fn waking_costs_little_more_than_dockers_own_start() {
     println!("first byte through the door {:?}, docker start and first byte {:?} (medians of 5)", woken[2], direct[2]);
     assert!(woken[2] < direct[2] + Duration::from_millis(250), "{woken:?} {direct:?}");
 }
+
+#[tokio::test]
+async fn a_held_player_goes_in_at_the_games_own_word_and_not_when_its_port_opens() {
+    if !docker_is_wanted("a_held_player_goes_in_at_the_games_own_word_and_not_when_its_port_opens") {
+        return;
+    }
+    let mut site = Site::open(false).await;
+    super::busybox::image();
+    let mut spec = site.demo();
+    spec.image = super::busybox::IMAGE.to_owned();
+    let script = "/busybox nc -ll -p 7777 -e /busybox cat & /busybox sleep 3; echo the world is open; wait";
+    spec.args = ["/busybox", "sh", "-c", script].map(str::to_owned).to_vec();
+    spec.ready = roost::model::games::Ready::LogLine { contains: "the world is open".to_owned() };
+    spec.stop.signal = "SIGKILL".to_owned();
+    site.prepare(&spec).await;
+    let knocked = Instant::now();
+    let mut player = TcpStream::connect(("127.0.0.1", spec.ports[0].public)).await.unwrap();
+    player.write_all(b"hello").await.unwrap();
+    let mut answer = [0; 5];
+    tokio::time::timeout(Duration::from_secs(20), player.read_exact(&mut answer)).await.expect("it is let in").unwrap();
+    assert_eq!(&answer, b"hello");
+    assert!(knocked.elapsed() >= Duration::from_secs(3), "let in after {:?}, before the world was open", knocked.elapsed());
+    site.event("running", &spec.server, |event| matches!(event.kind, EventKind::Running(_)).then_some(())).await;
+}
+
+/// What a server list reads of a Minecraft server.
+async fn looked_at(port: u16) -> String {
+    let mut looker = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let hello = [&[16, 0, 0xff, 5, 9][..], b"localhost", &[0x63, 0xdd, 1], &[1, 0], &[9, 1, 1, 2, 3, 4, 5, 6, 7, 8]].concat();
+    looker.write_all(&hello).await.unwrap();
+    let mut answer = Vec::new();
+    let _read = tokio::time::timeout(Duration::from_secs(5), looker.read_to_end(&mut answer)).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn whoever_hears_that_it_sleeps_finds_a_door_that_says_the_same() {
+    if !docker_is_wanted("whoever_hears_that_it_sleeps_finds_a_door_that_says_the_same") {
+        return;
+    }
+    let mut site = Site::open(false).await;
+    let mut spec = site.demo();
+    spec.door = Some("minecraft-java".to_owned());
+    site.prepare(&spec).await;
+    for _ in 0..3 {
+        site.start(&spec.server).await;
+        site.put_to_sleep(&spec.server).await;
+        let words = looked_at(spec.ports[0].public).await;
+        assert!(words.contains("is asleep, join to wake"), "{words}");
+    }
+    // Also where it fell asleep by itself: the game was ended by somebody else, and is looked at as soon as the panel hears of it.
+    site.start(&spec.server).await;
+    docker(&["kill", &format!("roost-{}-game", spec.server)]);
+    site.event("its end", &spec.server, |event| matches!(event.kind, EventKind::Exited(_)).then_some(())).await;
+    let words = looked_at(spec.ports[0].public).await;
+    assert!(words.contains("is asleep, join to wake"), "{words}");
+}

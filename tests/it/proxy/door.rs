@@ -17,7 +17,7 @@ use roost::model::time::{Clock, Millis};
 use roost::proxy::log::Log;
 use roost::proxy::{Bounds, Proxy};
 use roost::wire::door::{
-    ACTIVITY_PATH, ActivityReport, DoorConfig, DoorServer, DoorState, GameIs, Route, Verdict, WAKE_PATH, WakeAnswer, WakeRequest,
+    ACTIVITY_PATH, ActivityReport, DoorConfig, DoorServer, DoorState, GameIs, Route, Verdict, WAKE_PATH, WakeAnswer, WakeRequest, Word,
 };
 use roost::wire::wake::{self, Disbelief, Nonces, Signed};
 use tempfile::TempDir;
@@ -120,7 +120,12 @@ impl Door {
         let folder = tempfile::tempdir().unwrap();
         let game = own_address();
         let secret = vec![7; 32];
-        let state = DoorState { game: GameIs::Down, name: "Valley of Echoes".to_owned(), wake: plan.verdict.clone() };
+        let state = DoorState {
+            game: GameIs::Down,
+            name: "Valley of Echoes".to_owned(),
+            wake: plan.verdict.clone(),
+            word: Word { agent: 7, number: 0 },
+        };
         let mind = Mind {
             secret: secret.clone(),
             nonces: Nonces::default(),
@@ -167,7 +172,15 @@ impl Door {
     pub fn set_game(&self, game: GameIs) {
         let mut mind = self.mind();
         mind.state.game = game;
+        mind.state.word.number += 1;
         write_state(&self.state_path(), &mind.state);
+    }
+
+    /// What the agent knows and cannot write down.
+    pub fn say_only(&self, game: GameIs) {
+        let mut mind = self.mind();
+        mind.state.game = game;
+        mind.state.word.number += 1;
     }
 
     fn state_path(&self) -> PathBuf {
@@ -311,6 +324,7 @@ async fn wake_asked(State((mind, file)): State<(Shared, PathBuf)>, headers: Head
     let started = mind.state.wake == Verdict::Allowed;
     if started && mind.state.game == GameIs::Down {
         mind.state.game = GameIs::Starting;
+        mind.state.word.number += 1;
         write_state(&file, &mind.state);
     }
     Ok(Json(WakeAnswer { started, state: mind.state.clone() }))

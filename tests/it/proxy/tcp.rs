@@ -23,11 +23,11 @@ async fn a_client_of_a_sleeping_game_is_held_and_served_when_it_is_up() {
     let request = door.mind().wakes[0].clone();
     assert_eq!((request.client.as_str(), request.protocol, request.port), ("127.0.0.1", Protocol::Tcp, door.addresses[0].port()));
     let game = door.start_echo().await;
+    door.set_game(GameIs::Up);
     let mut answer = [0; 5];
     timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HELLO");
     assert_eq!(exchange(&mut client, b"again").await, b"AGAIN");
-    door.set_game(GameIs::Up);
     assert_eq!(exchange(&mut door.connect().await, b"second").await, b"SECOND");
     assert_eq!(door.mind().wakes.len(), 1);
     drop(game);
@@ -45,6 +45,7 @@ async fn many_held_clients_cause_one_wake_and_are_all_served() {
     door.wakes(1).await;
     door.reported("all of them", |report| report.connections == 300).await;
     let _game = door.start_echo().await;
+    door.set_game(GameIs::Up);
     for (n, client) in clients.iter_mut().enumerate() {
         let mut answer = [0; 10];
         timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
@@ -76,6 +77,7 @@ async fn an_agent_that_is_away_is_asked_until_it_is_back() {
     door.agent_comes();
     door.wakes(1).await;
     let _game = door.start_echo().await;
+    door.set_game(GameIs::Up);
     let mut answer = [0; 5];
     timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(&answer, b"HELLO");
@@ -103,6 +105,7 @@ async fn a_half_closed_client_gets_the_whole_answer_even_if_it_was_held() {
     client.shutdown().await.unwrap();
     door.wakes(1).await;
     let _game = door.start_echo().await;
+    door.set_game(GameIs::Up);
     assert_eq!(rest_of(&mut client).await, b"ONE QUESTION");
 }
 
@@ -170,6 +173,7 @@ async fn one_source_cannot_wake_for_ever() {
         if n <= 2 {
             door.wakes(n).await;
             let game = door.start_echo().await;
+            door.set_game(GameIs::Up);
             let mut client = client;
             assert_eq!(exchange(&mut client, b"x").await, b"X");
             drop((client, game));
@@ -195,7 +199,43 @@ async fn without_a_state_file_the_answers_say_whether_the_game_is_there() {
     let mut client = door.connect().await;
     door.wakes(1).await;
     let _game = door.start_echo().await;
+    door.set_game(GameIs::Up);
     assert_eq!(exchange(&mut client, b"hello").await, b"HELLO");
+}
+
+#[tokio::test]
+async fn an_open_port_lets_nobody_in_before_the_agents_word() {
+    for state_file in [true, false] {
+        let door = Door::open(Plan { state_file, ..Plan::default() });
+        // It opens its port at once and is not ready for a while.
+        let _game = door.start_echo().await;
+        let mut client = door.connect().await;
+        client.write_all(b"hello").await.unwrap();
+        door.wakes(1).await;
+        let mut later = door.connect().await;
+        later.write_all(b"me too").await.unwrap();
+        assert!(timeout(Duration::from_millis(600), client.read(&mut [0; 5])).await.is_err(), "let in before the game was ready");
+        door.set_game(GameIs::Up);
+        let (mut first, mut second) = ([0; 5], [0; 6]);
+        timeout(SOON, client.read_exact(&mut first)).await.unwrap().unwrap();
+        timeout(SOON, later.read_exact(&mut second)).await.unwrap().unwrap();
+        assert_eq!((&first, &second), (b"HELLO", b"ME TOO"));
+        assert_eq!(door.mind().wakes.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_state_file_that_could_not_be_written_locks_nobody_out() {
+    let door = Door::open(Plan::default());
+    let mut client = door.connect().await;
+    client.write_all(b"hello").await.unwrap();
+    door.wakes(1).await;
+    let _game = door.start_echo().await;
+    // The disk is full: the agent knows better than the file.
+    door.say_only(GameIs::Up);
+    let mut answer = [0; 5];
+    timeout(SOON, client.read_exact(&mut answer)).await.unwrap().unwrap();
+    assert_eq!(&answer, b"HELLO");
 }
 
 #[tokio::test]
@@ -224,6 +264,7 @@ async fn a_minecraft_list_sees_that_it_sleeps_and_wakes_nobody_and_a_join_wakes(
     player.write_all(&join).await.unwrap();
     door.wakes(1).await;
     let _game = door.start_echo().await;
+    door.set_game(GameIs::Up);
     let mut answer = vec![0; join.len()];
     timeout(SOON, player.read_exact(&mut answer)).await.unwrap().unwrap();
     assert_eq!(answer, join.to_ascii_uppercase());
@@ -248,6 +289,27 @@ async fn a_game_that_went_down_behind_its_agents_back_is_asked_for() {
     door.wakes(1).await;
     let _game = door.start_echo().await;
     assert_eq!(exchange(&mut client, b"hello").await, b"HELLO");
+}
+
+#[tokio::test]
+async fn old_pings_and_long_handshakes_begin_alike_and_are_told_apart() {
+    let door = Door::open(Plan { helper: Some("minecraft-java"), ..Plan::default() });
+    for ping in [&[0xfe][..], &[0xfe, 1], &[0xfe, 1, 0xfa, 0, 11]] {
+        let mut looker = door.connect().await;
+        looker.write_all(ping).await.unwrap();
+        let answer = rest_of(&mut looker).await;
+        assert_eq!(answer.first(), Some(&0xff), "{ping:?}");
+    }
+    assert!(door.mind().wakes.is_empty());
+    // A handshake of 254 bytes, as mods make them, in two pieces of which the first looks like an old ping.
+    let address = "a".repeat(246);
+    let join = [&[0, 0xff, 5, 0xf6, 1][..], address.as_bytes(), &[0x63, 0xdd, 2]].concat();
+    assert_eq!(join.len(), 254);
+    let mut player = door.connect().await;
+    player.write_all(&[0xfe, 1]).await.unwrap();
+    player.flush().await.unwrap();
+    player.write_all(&join).await.unwrap();
+    door.wakes(1).await;
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use roost::model::games::Protocol;
 use roost::proxy::Bounds;
 use roost::wire::door::GameIs;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UdpSocket;
 use tokio::time::timeout;
 
@@ -161,8 +162,59 @@ async fn all_ports_of_a_server_wake_it_once_together() {
     door.reported("both", |report| (report.connections, report.sessions) == (1, 1)).await;
     door.mind().answers = true;
     let (_tcp_game, (_udp_game, _)) = (door.start_echo().await, door.start_udp().await);
-    assert_eq!(exchange(&mut tcp, b"stream").await, b"STREAM");
     door.set_game(GameIs::Up);
+    assert_eq!(exchange(&mut tcp, b"stream").await, b"STREAM");
     assert_eq!(receive(&udp).await, b"datagram");
     assert_eq!(door.mind().wakes.len(), 1);
+}
+
+#[tokio::test]
+async fn datagrams_in_a_players_name_do_not_shut_the_door_for_that_player() {
+    let bounds = Bounds { wakes_per_minute: 2, mute: Duration::from_millis(100), ..Bounds::default() };
+    let door = Door::open(Plan { bounds, udp_too: true, ..Plan::default() });
+    // All tests speak from one address, so that a stranger's datagrams carry the player's name.
+    for n in 1..=3 {
+        door.set_game(GameIs::Down);
+        let forged = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        until("a wake for each", || {
+            let _ = forged.try_send_to(b"forged", door.addresses[1]);
+            (door.mind().wakes.len() >= n).then_some(())
+        })
+        .await;
+        door.set_game(GameIs::Up);
+    }
+    door.set_game(GameIs::Down);
+    let _game = door.start_echo().await;
+    let mut player = door.connect().await;
+    player.write_all(b"hello").await.unwrap();
+    door.wakes(4).await;
+    door.set_game(GameIs::Up);
+    let mut answer = [0; 5];
+    timeout(SOON, player.read_exact(&mut answer)).await.expect("the door is shut").unwrap();
+    assert_eq!(&answer, b"HELLO");
+}
+
+#[tokio::test]
+async fn a_table_full_of_strangers_single_datagrams_keeps_no_player_out() {
+    let bounds = Bounds { sessions: 4, ..Bounds::default() };
+    let door = Door::open(Plan { bounds, ..udp() });
+    let (_game, _) = door.start_udp().await;
+    door.set_game(GameIs::Up);
+    let mut there = door.udp_client().await;
+    for _ in 0..2 {
+        there.send(b"I play").await.unwrap();
+        assert_eq!(receive(&there).await, b"I play");
+    }
+    let mut strangers = Vec::new();
+    for _ in 0..8 {
+        let stranger = door.udp_client().await;
+        stranger.send(b"once").await.unwrap();
+        assert_eq!(receive(&stranger).await, b"once");
+        strangers.push(stranger);
+    }
+    there.send(b"still here").await.unwrap();
+    assert_eq!(receive(&there).await, b"still here");
+    there = door.udp_client().await;
+    there.send(b"a new player").await.unwrap();
+    assert_eq!(receive(&there).await, b"a new player");
 }

@@ -73,6 +73,7 @@ fn game(game_id: &str, name: &str, summary: &str) -> Option<Game> {
         ready_within_secs: 600,
         stop: Stop { command: Some("stop".to_owned()), signal: "SIGTERM".to_owned(), wait_secs: 30 },
         save: None,
+        tty: false,
         door: None,
         env: vec![
             var("EULA", "Do you agree to the Minecraft EULA?", "Needed to run the game.", "FALSE", choice(&["TRUE", "FALSE"])),
@@ -363,7 +364,7 @@ impl ServerPage {
             layout: frame("/servers/x"),
             head: ServerHead::of(server, &game, "play.example.org", Some(8 * SECOND), true, false, NOW),
             stats: ServerStats::of(server, game.plan(&server.plan)?, &measured(server), Some(&used(server)), rules, NOW),
-            log: LogLines::whole(&lines, true),
+            log: LogLines::whole(&lines, true, "Overwrite the old world? [y/N] "),
             may_type: server.life.phase == Phase::Running,
             may_share: true,
             leave: None,
@@ -414,7 +415,7 @@ impl LogPage {
             layout: frame("/servers/x"),
             id: "aaaaaaaa-mi-bbbbbb".to_owned(),
             name: name.to_owned(),
-            log: LogLines::whole(lines, false),
+            log: LogLines::whole(lines, false, ""),
             why_empty: "Its machine cannot be reached right now, so there is no log to show.".to_owned(),
         };
         vec![("lines", page(HOSTILE, &log())), ("empty", page("Sunday Builders", &[]))]

@@ -1,20 +1,23 @@
 //! The console of a game: its log, line by line with numbers that never repeat, and lines for its standard input.
 //!
-//! A line's number is its stamp in nanoseconds, moved up by one where two would be equal. Reading again starts a little before the
-//! line that was asked for, so that the same lines get the same numbers.
+//! Lines come out of the log file, where they have stamps and outlive everything. A line that was begun and not ended is not in it: it is
+//! heard beside it, told without a number once it has stood for a moment, and is over when it comes as a line. Reading again starts a
+//! little before the line that was asked for, so that the same lines get the same numbers.
 
-use std::collections::HashMap;
+mod attached;
+mod lines;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::StreamExt;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, sleep_until};
+
+pub use attached::{Attached, Ear};
+pub use lines::Lines;
 
 use super::ctx::Ctx;
-use super::docker::RawLog;
 use super::instance::Instance;
-use super::stamps;
 use crate::wire::agent::{EventKind, LINE_BYTES_MAX, LINES_MAX, LogLine};
 
 /// Longest time that lines wait for company.
@@ -26,6 +29,12 @@ const OVERLAP_ENTRIES: u32 = 64;
 const FOLLOW_SECS_MAX: u32 = 600;
 /// Lines for standard input that wait.
 const INPUT_MAX: usize = 64;
+/// A line that was begun is told when it has stood for so long without its end: until then it is most likely a line on its way.
+const OPEN_LINE_WAIT: Duration = Duration::from_millis(300);
+/// Between two looks at the line that was begun, while somebody follows.
+const OPEN_LINE_EVERY: Duration = Duration::from_millis(100);
+/// Columns and rows of a game's terminal: wide, because a line that is wrapped is two lines of the log.
+pub const TTY_WINDOW: (u16, u16) = (240, 50);
 /// Wait before a log that ended is opened again, unless the game is started sooner.
 const REOPEN_WAIT: Duration = Duration::from_secs(2);
 
@@ -33,7 +42,9 @@ const REOPEN_WAIT: Duration = Duration::from_secs(2);
 #[derive(Default)]
 pub struct Console {
     follower: Mutex<Option<Follower>>,
-    input: Mutex<Option<mpsc::Sender<String>>>,
+    input: Mutex<Option<mpsc::Sender<Vec<u8>>>>,
+    /// Hears what the running game writes.
+    ear: Mutex<Option<Ear>>,
 }
 
 struct Follower {
@@ -54,56 +65,19 @@ pub struct Tail {
     pub follow_secs: u32,
 }
 
-/// Puts Docker's entries together to lines.
-#[derive(Debug, Default)]
-pub struct Lines {
-    last: u64,
-    /// A line that goes on in the next entry of the same stream, by stream: stdout, stderr.
-    begun: HashMap<bool, (u64, Vec<u8>)>,
-}
-
-impl Lines {
-    /// Takes one entry; gives a line when it is complete.
-    pub fn take(&mut self, entry: &RawLog) -> Option<LogLine> {
-        let space = entry.bytes.iter().position(|byte| *byte == b' ')?;
-        let (stamp, text) = entry.bytes.split_at(space);
-        let stamp = stamps::nanos(std::str::from_utf8(stamp).ok()?)?;
-        let (text, ends) = match text[1..].strip_suffix(b"\n") {
-            Some(text) => (text, true),
-            None => (&text[1..], false),
-        };
-        let (first, mut line) = self.begun.remove(&entry.stderr).unwrap_or((stamp, Vec::new()));
-        let room = LINE_BYTES_MAX.saturating_sub(line.len());
-        // Cut only past the limit, and one byte more is kept so that the cut is seen below.
-        line.extend_from_slice(&text[..text.len().min(room + 1)]);
-        if !ends {
-            self.begun.insert(entry.stderr, (first, line));
-            return None;
-        }
-        let seq = first.max(self.last + 1);
-        self.last = seq;
-        Some(LogLine { seq, text: shown(&line) })
-    }
-}
-
-/// As a terminal would leave it: what a carriage return overwrites is gone; not past the limit.
-fn shown(line: &[u8]) -> String {
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let line = line.rsplit(|byte| *byte == b'\r').next().unwrap_or_default();
-    let mut text = String::from_utf8_lossy(line).into_owned();
-    if text.len() > LINE_BYTES_MAX {
-        let end = (0..=LINE_BYTES_MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-        text.truncate(end);
-    }
-    text
-}
-
 /// A line for standard input: without control characters, at most [`LINE_BYTES_MAX`].
 pub fn one_line(line: &str) -> String {
     let mut clean: String = line.chars().filter(|c| !c.is_control()).collect();
     let end = (0..=LINE_BYTES_MAX.min(clean.len())).rev().find(|at| clean.is_char_boundary(*at)).unwrap_or_default();
     clean.truncate(end);
     clean
+}
+
+/// A line as it is typed: with the key that ends it, which a terminal knows as a carriage return.
+pub fn entered(line: &str, tty: bool) -> Vec<u8> {
+    let mut typed = one_line(line).into_bytes();
+    typed.push(if tty { b'\r' } else { b'\n' });
+    typed
 }
 
 fn game(instance: &Instance) -> String {
@@ -149,17 +123,41 @@ impl Console {
         }
     }
 
+    /// Begins to hear a game. One that cannot be heard is still read from its log.
+    pub async fn listen(ctx: &Ctx, instance: &Instance, tty: bool, word: Option<String>, whole: bool) {
+        let ear = match Attached::open(ctx, &game(instance), tty, word, whole).await {
+            Ok(attached) => Some(Arc::new(attached)),
+            Err(error) => {
+                tracing::debug!(server = %instance.server, %error, "a game cannot be heard beside its log");
+                None
+            }
+        };
+        *instance.console.ear.lock().unwrap_or_else(PoisonError::into_inner) = ear;
+    }
+
+    /// Who hears the running game, if anybody does.
+    pub fn ear(&self) -> Option<Ear> {
+        self.ear.lock().unwrap_or_else(PoisonError::into_inner).clone().filter(|ear| ear.is_open())
+    }
+
+    /// The line that the game has begun, once it has stood for a moment, and since when.
+    fn open_line(&self) -> Option<(String, Instant)> {
+        let heard = self.ear()?.heard();
+        let line = heard.borrow().open_line();
+        line.filter(|(_, since)| since.elapsed() >= OPEN_LINE_WAIT)
+    }
+
     /// Sends a line to the game, after those that wait. What does not fit into the queue is dropped: nobody types that fast.
     pub fn write(ctx: &Arc<Ctx>, instance: &Arc<Instance>, line: &str) {
         let mut input = instance.console.input.lock().unwrap_or_else(PoisonError::into_inner);
         let writer = input.get_or_insert_with(|| {
-            let (writer, mut lines) = mpsc::channel::<String>(INPUT_MAX);
+            let (writer, mut lines) = mpsc::channel::<Vec<u8>>(INPUT_MAX);
             let (ctx2, instance2) = (Arc::clone(ctx), Arc::downgrade(instance));
             ctx.tasks.spawn(async move {
                 let write = async {
                     while let Some(line) = lines.recv().await {
                         let Some(instance) = instance2.upgrade() else { return };
-                        if let Err(error) = ctx2.engine.write_stdin(&game(&instance), line.as_bytes()).await {
+                        if let Err(error) = ctx2.engine.write_stdin(&game(&instance), &line).await {
                             tracing::info!(server = %instance.server, %error, "a line could not be sent to the game");
                         }
                     }
@@ -171,7 +169,7 @@ impl Console {
             });
             writer
         });
-        if writer.try_send(format!("{}\n", one_line(line))).is_err() {
+        if writer.try_send(entered(line, instance.view().tty)).is_err() {
             tracing::info!(server = %instance.server, "too many lines wait for the game's input; one was dropped");
         }
     }
@@ -183,7 +181,8 @@ fn spawn_backlog(ctx: &Arc<Ctx>, instance: &Arc<Instance>, tail: Tail, upto: Opt
         let read = async {
             let (mut lines, gap) = backlog(&ctx2, &instance2, tail).await;
             lines.retain(|line| upto.is_none_or(|upto| line.seq <= upto));
-            send(&ctx2, &instance2, lines, gap).await
+            let open = instance2.console.open_line().map(|(text, _)| text);
+            send(&ctx2, &instance2, lines, gap, open).await
         };
         tokio::select! {
             () = ctx2.stop.cancelled() => {}
@@ -193,12 +192,12 @@ fn spawn_backlog(ctx: &Arc<Ctx>, instance: &Arc<Instance>, tail: Tail, upto: Opt
 }
 
 /// False: the panel's pipe is closed.
-async fn send(ctx: &Ctx, instance: &Instance, lines: Vec<LogLine>, gap: bool) -> bool {
+async fn send(ctx: &Ctx, instance: &Instance, lines: Vec<LogLine>, gap: bool, open: Option<String>) -> bool {
     let event = crate::wire::agent::Event {
         server: instance.server.clone(),
         at: ctx.clock.now(),
         command: None,
-        kind: EventKind::Log { lines, gap },
+        kind: EventKind::Log { lines, gap, open },
     };
     // A slow panel slows its own followers down and nobody else.
     ctx.outbox.send(crate::wire::agent::FromNode::Event(event)).await.is_ok()
@@ -217,13 +216,14 @@ async fn backlog(ctx: &Ctx, instance: &Instance, tail: Tail) -> (Vec<LogLine>, b
     };
     let (mut reader, mut lines) = (Lines::default(), Vec::new());
     let mut continues = tail.after.is_none();
-    while let Some(Ok(entry)) = log.next().await {
-        let Some(line) = reader.take(&entry) else { continue };
-        match tail.after {
-            Some(after) if line.seq <= after => continues |= line.seq == after,
-            Some(_) | None => lines.push(line),
-        }
+    let mut sort = |line: LogLine| match tail.after {
+        Some(after) if line.seq <= after => continues |= line.seq == after,
+        Some(_) | None => lines.push(line),
+    };
+    while let Ok(Some(entry)) = log.entry().await {
+        reader.take(&entry).for_each(&mut sort);
     }
+    reader.rest().into_iter().for_each(&mut sort);
     let surplus = lines.len().saturating_sub(wanted as usize);
     lines.drain(..surplus);
     (lines, !continues || (surplus > 0 && tail.after.is_some()))
@@ -235,7 +235,9 @@ async fn follow(ctx: &Ctx, instance: &Instance, tail: Tail, mut until: watch::Re
     // What was certainly sent: a follow that is broken off to be made longer goes on from here.
     let mut certain = lines.last().map(|line| line.seq).or(tail.after).unwrap_or_default();
     sent.send_replace(certain);
-    if (!lines.is_empty() || gap) && !send(ctx, instance, lines, gap).await {
+    let open = instance.console.open_line().map(|(text, _)| text);
+    // Also without a line: what the panel shows as begun may have ended since it last asked.
+    if !send(ctx, instance, lines, gap, open).await {
         return;
     }
     loop {
@@ -258,36 +260,82 @@ async fn follow(ctx: &Ctx, instance: &Instance, tail: Tail, mut until: watch::Re
     }
 }
 
+/// Lines that wait for company, and the begun line as the panel knows it.
+struct Batch<'a> {
+    ctx: &'a Ctx,
+    instance: &'a Instance,
+    lines: Vec<LogLine>,
+    last: u64,
+    flush_at: Instant,
+    told: Option<String>,
+    /// The begun line of this moment has come as a line; what was heard of it is only late.
+    ended: Option<Instant>,
+}
+
+impl Batch<'_> {
+    fn take(&mut self, line: LogLine) {
+        if line.seq <= self.last {
+            return;
+        }
+        if let Some((text, since)) = self.instance.console.open_line()
+            && line.text.starts_with(&text)
+        {
+            self.ended = Some(since);
+        }
+        if self.lines.is_empty() {
+            self.flush_at = Instant::now() + BATCH_WAIT;
+        }
+        self.last = line.seq;
+        self.lines.push(line);
+    }
+
+    fn open_line(&self) -> Option<String> {
+        self.instance.console.open_line().filter(|(_, since)| Some(*since) != self.ended).map(|(text, _)| text)
+    }
+
+    /// Sends what is due. False: the panel's pipe is closed.
+    async fn flush(&mut self, certain: &mut u64, sent: &watch::Sender<u64>, ended: bool) -> bool {
+        let open = self.open_line();
+        let due = ended || self.lines.len() >= LINES_MAX || Instant::now() >= self.flush_at;
+        if !due || (self.lines.is_empty() && open == self.told) {
+            return true;
+        }
+        sent.send_replace(self.last);
+        self.told.clone_from(&open);
+        let open_to = send(self.ctx, self.instance, std::mem::take(&mut self.lines), false, open).await;
+        if open_to {
+            *certain = self.last;
+        }
+        open_to
+    }
+}
+
 /// Reads a log until it ends, from the last line that was sent. False: the panel's pipe is closed.
 async fn stream(ctx: &Ctx, instance: &Instance, certain: &mut u64, sent: &watch::Sender<u64>) -> bool {
-    let mut last = *certain;
-    let Ok(mut log) = ctx.engine.logs(&game(instance), since_secs(Some(last)), None, true).await else { return true };
+    let Ok(mut log) = ctx.engine.logs(&game(instance), since_secs(Some(*certain)), None, true).await else { return true };
     let mut reader = Lines::default();
-    let mut batch: Vec<LogLine> = Vec::new();
-    let mut flush_at = Instant::now();
+    let told = instance.console.open_line().map(|(text, _)| text);
+    let mut batch = Batch { ctx, instance, lines: Vec::new(), last: *certain, flush_at: Instant::now(), told, ended: None };
+    let mut looks = tokio::time::interval(OPEN_LINE_EVERY);
+    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        let entry = if batch.is_empty() { Ok(log.next().await) } else { timeout_at(flush_at, log.next()).await };
+        let entry = tokio::select! {
+            entry = log.entry() => Some(entry),
+            _ = looks.tick() => None,
+        };
         let ended = match entry {
-            Ok(Some(Ok(entry))) => {
-                if let Some(line) = reader.take(&entry).filter(|line| line.seq > last) {
-                    if batch.is_empty() {
-                        flush_at = Instant::now() + BATCH_WAIT;
-                    }
-                    last = line.seq;
-                    batch.push(line);
-                }
+            Some(Ok(Some(entry))) => {
+                reader.take(&entry).for_each(|line| batch.take(line));
                 false
             }
-            Ok(Some(Err(_)) | None) => true,
-            Err(_elapsed) => false,
-        };
-        let due = ended || batch.len() >= LINES_MAX || Instant::now() >= flush_at;
-        if due && !batch.is_empty() {
-            sent.send_replace(last);
-            if !send(ctx, instance, std::mem::take(&mut batch), false).await {
-                return false;
+            Some(Ok(None) | Err(_)) => {
+                reader.rest().into_iter().for_each(|line| batch.take(line));
+                true
             }
-            *certain = last;
+            None => false,
+        };
+        if !batch.flush(certain, sent, ended).await {
+            return false;
         }
         if ended {
             return true;
@@ -299,46 +347,10 @@ async fn stream(ctx: &Ctx, instance: &Instance, certain: &mut u64, sent: &watch:
 mod tests {
     use super::*;
 
-    fn entry(stderr: bool, text: &str) -> RawLog {
-        RawLog { stderr, bytes: text.to_owned().into() }
-    }
-
-    fn read(entries: &[RawLog]) -> Vec<(u64, String)> {
-        let mut lines = Lines::default();
-        entries.iter().filter_map(|entry| lines.take(entry)).map(|line| (line.seq, line.text)).collect()
-    }
-
-    #[test]
-    fn equal_and_backward_stamps_get_numbers_of_their_own() {
-        let stamps = ["1970-01-01T00:00:01Z a\n", "1970-01-01T00:00:01Z b\n", "1970-01-01T00:00:00.5Z c\n", "1970-01-01T00:00:02Z d\n"];
-        let lines = read(&stamps.map(|text| entry(false, text)));
-        let numbers: Vec<u64> = lines.iter().map(|line| line.0).collect();
-        assert_eq!(numbers, [1_000_000_000, 1_000_000_001, 1_000_000_002, 2_000_000_000]);
-        let later = read(&stamps[1..].iter().map(|text| entry(false, text)).collect::<Vec<_>>());
-        assert_eq!(later.last(), lines.last(), "numbers settle, wherever reading starts");
-    }
-
-    #[test]
-    fn a_line_in_pieces_is_put_together_within_its_own_stream() {
-        let lines = read(&[
-            entry(false, "1970-01-01T00:00:01Z one "),
-            entry(true, "1970-01-01T00:00:02Z other\n"),
-            entry(false, "1970-01-01T00:00:03Z line\r\n"),
-        ]);
-        assert_eq!(lines, [(2_000_000_000, "other".to_owned()), (2_000_000_001, "one line".to_owned())]);
-    }
-
-    #[test]
-    fn long_lines_are_cut_and_what_a_carriage_return_overwrote_is_gone() {
-        let long = format!("1970-01-01T00:00:01Z {}\n", "ü".repeat(LINE_BYTES_MAX));
-        assert_eq!(read(&[entry(false, &long)])[0].1.len(), LINE_BYTES_MAX);
-        assert_eq!(read(&[entry(false, "1970-01-01T00:00:01Z 10%\r20%\r\n")])[0].1, "20%");
-        assert_eq!(read(&[entry(false, "1970-01-01T00:00:01Z \n")])[0].1, "");
-    }
-
     #[test]
     fn a_line_for_the_game_is_one_line() {
         assert_eq!(one_line("say hi\nop me\r\u{1b}[0m"), "say hiop me[0m");
         assert_eq!(one_line(&"ü".repeat(LINE_BYTES_MAX)).len(), LINE_BYTES_MAX);
+        assert_eq!((entered("stop", false), entered("stop", true)), (b"stop\n".to_vec(), b"stop\r".to_vec()));
     }
 }
