@@ -120,7 +120,7 @@ pub async fn watch(agent: Arc<Agent>) {
                 match one(&agent, &instance).await {
                     Ok(used) => *instance.disk.lock().unwrap_or_else(PoisonError::into_inner) = Some(used),
                     Err(error) => {
-                        tracing::warn!(server = %instance.server, error = &error as &dyn std::error::Error, "what a server's files take cannot be measured")
+                        tracing::warn!(server = %instance.server, error = &error as &dyn std::error::Error, "what a server's files take cannot be measured");
                     }
                 }
                 last.insert(instance.server.clone(), Last { at: Instant::now(), ran: runs });
