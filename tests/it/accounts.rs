@@ -19,7 +19,7 @@ async fn somebody_registers_logs_out_and_logs_in_again() {
         let page = ada.get("/dashboard").await;
         assert_eq!(page.status, StatusCode::OK);
         page.shows("ada@example.org");
-        page.shows("<b>100.00</b> credits");
+        page.shows("100.00</b> credits");
         let answer = ada.post("/auth/logout", &[]).await;
         assert_eq!((answer.status, answer.location()), (StatusCode::SEE_OTHER, "/auth/login"));
         let answer = ada.get("/dashboard").await;

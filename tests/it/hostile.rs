@@ -41,8 +41,8 @@ sparse) $B truncate -s 8796093022208 hole ;;
 depth) i=0; while [ $i -lt 60 ]; do $B mkdir -p $chunk; cd -P $chunk; i=$((i+1)); done 2>/dev/null ;;
 names) $B ln -s / root; $B ln -s /proc/self/root again; $B ln -s loop loop; $B mkfifo pipe; $B touch "$($B printf 'a\nb\033[2J')"
   $B touch "$($B printf '\377\376')"; $B touch -- "-rf"; $B touch "$($B head -c 255 /dev/zero | $B tr '\0' x)" ;;
-log) $B yes | $B head -c 100000000; $B head -c 20000000 /dev/zero | $B tr '\0' a; echo; $B head -c 5000000 /dev/urandom; echo
-  $B printf '\033[2J\033]0;title\007\033[999999999C\033P' ;;
+log) $B yes $chunk | $B head -c 200000000; $B head -c 20000000 /dev/zero | $B tr '\0' a; echo; $B head -c 5000000 /dev/urandom; echo
+  $B printf '\033[2J\033]0;title\007\033[999999999C\n' ;;
 fork) f() { f | f & }; f 2>/dev/null ;;
 memory) while :; do $B tail /dev/zero >/dev/null 2>&1; done ;;
 network) for a in $TARGETS; do $B nc -w 2 ${a%:*} ${a#*:} </dev/null >/dev/null 2>&1 && echo "REACHED $a"; done ;;

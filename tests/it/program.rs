@@ -129,6 +129,8 @@ impl Drop for Program {
             docker(&["rm", "-f", &format!("roost-{id}-game"), &format!("roost-{id}-door")]);
             docker(&["network", "rm", &format!("roost-{id}")]);
         }
+        // Games nest folders deeper than the library that removes the folder can follow.
+        let _ = Command::new("rm").arg("-rf").arg(self.folder.path().join("data")).status();
     }
 }
 
