@@ -46,6 +46,10 @@ const WAIT_MAX: Duration = Duration::from_mins(1);
 const GOOD_AFTER: Duration = Duration::from_mins(1);
 /// Longest wait for the agent to take a message.
 const SEND_WAIT: Duration = Duration::from_secs(10);
+/// Longest silence of an agent, which sends a heartbeat every few seconds.
+const SILENT_WAIT: Duration = Duration::from_mins(1);
+/// What an agent that has ended still works on is given so long.
+const WORK_WAIT: Duration = Duration::from_secs(1);
 /// How long an agent has to end once its panel stops, before it is killed.
 const END_WAIT: Duration = Duration::from_secs(8);
 /// Where memory runs out the kernel ends the agent before the panel: 0 to 1,000, higher goes first.
@@ -73,11 +77,7 @@ async fn say(to: &mut To, message: &impl Serialize) -> Result<(), String> {
             return Ok(());
         }
     };
-    match timeout(SEND_WAIT, to.send(Bytes::from(bytes))).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("it takes no messages".to_owned()),
-    }
+    to.send(Bytes::from(bytes)).await.map_err(|error| error.to_string())
 }
 
 /// The next message that can be read; none: the other side is gone.
@@ -141,12 +141,17 @@ impl Embedded {
         nodes::greet(&self.ctx, &node).await.context("the agent could not be greeted")?;
         let told = async {
             while let Some(message) = inbox.recv().await {
-                say(&mut to, &message).await?;
+                timeout(SEND_WAIT, say(&mut to, &message)).await.unwrap_or_else(|_| Err("it takes no messages".to_owned()))?;
             }
             Err::<(), String>("something else is linked as the node of this machine".to_owned())
         };
         let heard = async {
-            while let Some(message) = hear::<FromNode>(&mut from).await {
+            loop {
+                let message = match timeout(SILENT_WAIT, hear::<FromNode>(&mut from)).await {
+                    Ok(Some(message)) => message,
+                    Ok(None) => return "it closed its socket",
+                    Err(_) => return "nothing was heard of it for too long",
+                };
                 if let Err(error) = nodes::receive(&self.ctx, &node, message).await {
                     tracing::warn!(%node, error = &error as &dyn std::error::Error, "a report could not be taken in; the next heartbeat repeats it");
                 }
@@ -155,7 +160,7 @@ impl Embedded {
         let lost = tokio::select! {
             () = self.stop.cancelled() => None,
             reason = told => reason.err(),
-            () = heard => Some("it closed its socket".to_owned()),
+            reason = heard => Some(reason.to_owned()),
         };
         drop((from, to));
         let ended = timeout(END_WAIT, child.wait()).await;
@@ -178,7 +183,10 @@ pub(super) fn run(settings: &Settings) -> anyhow::Result<()> {
         tracing::debug!(error = &error as &dyn std::error::Error, "the kernel's choice where memory runs out could not be influenced");
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime did not start")?;
-    runtime.block_on(serve(settings))
+    let done = runtime.block_on(serve(settings));
+    // Removals and walks that go on on threads of their own are taken up again by the next one.
+    runtime.shutdown_timeout(WORK_WAIT);
+    done
 }
 
 async fn serve(settings: &Settings) -> anyhow::Result<()> {

@@ -134,7 +134,13 @@ pub(super) async fn add(ctx: &Ctx, tx: &Tx, new: New<'_>) -> Result<User, Refusa
         span: None,
         note: String::new(),
     };
-    if gift.amount <= Credits::ZERO || ledger::posted(tx, &gift.key).await?.is_some() {
+    // Accounts from before had their gift under another key.
+    let plain = Email::parse(&new.email.mailbox()).ok().filter(|plain| plain != new.email);
+    let known = match plain {
+        Some(plain) => users::by_email(tx, &plain).await?.is_some(),
+        None => false,
+    };
+    if gift.amount <= Credits::ZERO || known || ledger::posted(tx, &gift.key).await?.is_some() {
         return Ok(user);
     }
     match ledger::post(tx, &user.id, &gift).await {

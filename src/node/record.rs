@@ -155,14 +155,16 @@ impl Record {
         end(&mut self.runs, at);
     }
 
-    /// Its process has started, and does not answer yet.
-    pub fn start_begins(&mut self, at: Millis) {
+    /// Its process has started, and does not answer yet. True: that is new.
+    pub fn start_begins(&mut self, at: Millis) -> bool {
         if self.starts.last().is_some_and(|start| start.to.is_none() && start.from != at) {
             self.start_ends(at);
         }
-        if self.starts.last().is_none_or(|start| start.from != at) {
+        let new = self.starts.last().is_none_or(|start| start.from != at);
+        if new {
             begin(&mut self.starts, at);
         }
+        new
     }
 
     /// It answers, or has ended before it did.

@@ -9,7 +9,7 @@ use crate::model::accounts::Email;
 use crate::model::disk::{DiskUse, ENOUGH_PERCENT, Room, files_allowed};
 use crate::model::ids::ServerId;
 use crate::model::mails::Mail;
-use crate::model::servers::{Server, Wanted};
+use crate::model::servers::{Seen, Server, Wanted};
 use crate::model::time::{MINUTE, Millis, SECOND};
 use crate::model::users::Right;
 use crate::store::disk_use::Known;
@@ -17,6 +17,8 @@ use crate::store::{Tx, disk_use, servers, users};
 
 /// Whoever starts a server that is past its limit has so long to free some space in it, in milliseconds.
 const START_GRACE: i64 = 2 * MINUTE;
+/// The same before its game answers, in milliseconds.
+const STARTING_GRACE: i64 = 10 * MINUTE;
 /// A measurement that says nothing new is kept all the same after so long, in milliseconds.
 const KEPT_EVERY: i64 = 10 * MINUTE;
 /// A change of less than this share, as a divisor, says nothing new.
@@ -42,7 +44,7 @@ pub(in crate::domain) async fn note_disk(ctx: &Arc<Ctx>, id: &ServerId, measured
         _ if used.percent(storage) < ENOUGH_PERCENT && used.whole => Room::Enough,
         told => told.max(room),
     };
-    let fresh = known.is_none_or(|known| is_news(&known, &used, told));
+    let fresh = known.is_none_or(|known| known.used.room(storage) != room || is_news(&known, &used, told));
     if fresh {
         let tx = ctx.db.begin().await?;
         if servers::by_id(&tx, id).await?.is_none() {
@@ -55,9 +57,16 @@ pub(in crate::domain) async fn note_disk(ctx: &Arc<Ctx>, id: &ServerId, measured
         tx.commit().await?;
         ctx.tell(Change::Server { owner: server.owner.clone(), server: id.clone(), gone: false });
     }
-    let since_start = used.at.since(server.life.wanted_since);
+    // Whoever starts it can do nothing before its game answers.
+    let (from, grace) = match server.seen {
+        Seen::Running { since } => (since.max(server.life.wanted_since), START_GRACE),
+        Seen::Unknown | Seen::Absent | Seen::Asleep | Seen::Starting { .. } | Seen::Exited { .. } | Seen::Gone => {
+            (server.life.wanted_since, STARTING_GRACE)
+        }
+    };
+    let since_start = used.at.since(from);
     let crossed = known.is_none_or(|known| known.used.room(storage) != Room::Past);
-    if room == Room::Past && server.life.wanted == Wanted::Running && (crossed || since_start >= START_GRACE) {
+    if room == Room::Past && server.life.wanted == Wanted::Running && (crossed || since_start >= grace) {
         stop(ctx, id, &used, storage).await?;
     }
     Ok(())

@@ -13,6 +13,8 @@ use crate::wire::agent::{InstanceReport, RUNS_KEPT};
 
 /// Starting costs nothing for so long within a day, for each server, in milliseconds: first starts of large games install them.
 pub const STARTING_FREE: i64 = HOUR;
+/// Nodes tell their last starts again and again, however old; those of so long ago, in milliseconds, are no news.
+const START_TOLD: i64 = 2 * DAY;
 /// Two clocks, and reports that cross on their way, may differ by this much, in milliseconds.
 const SLACK: i64 = 10 * MINUTE;
 
@@ -57,6 +59,10 @@ async fn starts(tx: &Tx, server: &Server, report: &InstanceReport, earliest: Mil
     let mut open = None;
     for start in report.starts.iter().rev().take(RUNS_KEPT).rev() {
         let known = starts::is_known(tx, &server.id, start.from).await?;
+        if !known && now.since(start.from) > START_TOLD {
+            // Told long ago and forgotten here since.
+            continue;
+        }
         let since = if known { start.from } else { earliest };
         if let Some(why) = impossible(*start, since, now) {
             refuse(server, *start, why);

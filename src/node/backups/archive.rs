@@ -139,7 +139,8 @@ pub fn measure(order: &Order, course: &Course) -> Result<u64, BackupError> {
             return Err(BackupError::BrokenOff);
         }
         if FileType::from_raw_mode(found.stat.st_mode) == FileType::RegularFile {
-            let bytes = sparse::on_disk(&found.stat);
+            // A file with several names is stored once, and shared out among them here.
+            let bytes = sparse::on_disk(&found.stat) / found.stat.st_nlink.max(1);
             total = total.saturating_add(bytes);
             own = own.saturating_add(if found.layer == Some(OWN) { bytes } else { 0 });
         }

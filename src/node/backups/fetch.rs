@@ -48,13 +48,15 @@ pub async fn bring(ctx: &Ctx, bring: Bring, course: Arc<Course>) -> Result<(), B
     let over = course.read_over.clone().drop_guard();
     course.expect(bring.backup.unpacked.max(1));
     let work = fetch(ctx, &bring, &course, over);
-    let told =
-        super::within(&course, super::telling(ctx, &bring.server, bring.command.as_ref(), &course, "bringing the backup here", work));
-    let brought = tokio::select! {
-        biased;
-        () = course.cancel.cancelled() => Err(BackupError::BrokenOff),
-        brought = told => brought,
+    let told = super::telling(ctx, &bring.server, bring.command.as_ref(), &course, "bringing the backup here", work);
+    let either = async {
+        tokio::select! {
+            biased;
+            () = course.cancel.cancelled() => Err(BackupError::BrokenOff),
+            brought = told => brought,
+        }
     };
+    let brought = super::within(&course, either).await;
     if brought.is_err() {
         // A thread that nobody gives anything more ends by itself, and holds on to the folder until then.
         course.read_over.cancelled().await;

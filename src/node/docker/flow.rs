@@ -142,6 +142,9 @@ impl Output {
     }
 }
 
+/// A stamp inside of an entry that is later by more than this, in nanoseconds, is something that a game or a player wrote.
+const LATER_MAX: u64 = 60_000_000_000;
+
 /// Where another stamp stands in an entry, later than its own. What a game writes into its lines itself is older than that.
 fn later_stamp(entry: &[u8]) -> Option<usize> {
     let read = |at: usize| {
@@ -152,7 +155,7 @@ fn later_stamp(entry: &[u8]) -> Option<usize> {
     let marks = |window: &[u8]| window[10] == b'T' && window[19] == b'.' && window.ends_with(b"Z ");
     let (_, rest) = entry.split_at_checked(STAMP_BYTES)?;
     let places = rest.windows(STAMP_BYTES).enumerate().filter(|(_, window)| marks(window)).map(|(at, _)| at + STAMP_BYTES);
-    places.into_iter().find(|at| read(*at).is_some_and(|later| later > own))
+    places.into_iter().find(|at| read(*at).is_some_and(|later| later > own && later - own <= LATER_MAX))
 }
 
 impl Engine {

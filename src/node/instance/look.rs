@@ -73,9 +73,12 @@ impl Worker {
         match (self.record.open_run(), self.record.spec.clone()) {
             (Some(run), _) => self.publish(Seen::Running { since: run.from }).await,
             (None, Some(spec)) => {
-                self.record.start_begins(since);
+                let new = self.record.start_begins(since);
                 self.publish(Seen::Starting { since }).await;
                 self.begin_waiting(&spec, &game.started)?;
+                if new {
+                    self.save().await?;
+                }
             }
             (None, None) => self.publish(Seen::Starting { since }).await,
         }
