@@ -1,6 +1,6 @@
 //! Limits of tries, each keyed: by address and by account, never for all together, so that nobody can lock others out.
 //!
-//! Whoever guesses a secret of an account waits longer from try to try, see [`Tries`]; everything else has a rate.
+//! Whoever guesses a secret of an account waits longer from try to try, see `tries`; everything else has a rate.
 
 use std::net::IpAddr;
 use std::num::NonZeroU32;
