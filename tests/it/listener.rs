@@ -82,8 +82,16 @@ impl Panel {
 
     /// A token of the first admin.
     async fn admin(&self) -> String {
-        let log = self.log();
-        let secret = log.split("setup=").nth(1).and_then(|rest| rest.split_whitespace().next()).expect("a setup link");
+        let begin = Instant::now();
+        let secret = loop {
+            // It listens before it says so; the line has come as a whole when something stands behind it.
+            let log = self.log();
+            if let Some((secret, _)) = log.split_once("setup=").and_then(|(_, rest)| rest.split_once('\n')) {
+                break secret.trim().to_owned();
+            }
+            assert!(begin.elapsed() < PATIENCE, "no setup link: {log}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
         let body = json!({"email": "admin@example.org", "password": PASSWORD, "setup": secret});
         let answer = client(ELSEWHERE).post(format!("http://{}/auth/register", self.web)).json(&body).send().await.expect("answered");
         let answer: Value = answer.json().await.expect("JSON");

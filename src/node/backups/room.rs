@@ -4,8 +4,9 @@ use std::path::Path;
 
 use super::BackupError;
 
-/// Bytes of the disk that stay free for everybody else.
+/// Bytes of the disk that stay free for everybody else; of a small disk this share, as a divisor.
 const SPARE_BYTES: u64 = 64 << 20;
+const SPARE_SHARE: u64 = 16;
 
 /// Refuses a backup that unpacks to so many bytes where it has no room. `most`: of the plan; none: it does not count here, because the
 /// server lies on layers, which the plan does not pay for, or comes from another node as it is.
@@ -15,7 +16,8 @@ pub fn check(folder: &Path, bytes: u64, most: Option<u64>) -> Result<(), BackupE
     }
     let above = folder.parent().unwrap_or(folder);
     let disk = rustix::fs::statvfs(above).map_err(|error| BackupError::disk("see how full the disk is")(error.into()))?;
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(SPARE_BYTES);
+    let spare = SPARE_BYTES.min(disk.f_blocks.saturating_mul(disk.f_frsize) / SPARE_SHARE);
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize).saturating_sub(spare);
     if bytes > free { Err(BackupError::NoRoom { bytes, free }) } else { Ok(()) }
 }
 

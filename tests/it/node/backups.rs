@@ -204,8 +204,8 @@ async fn what_is_not_the_backup_is_refused_in_words_and_nothing_is_touched() {
 }
 
 #[tokio::test]
-async fn a_disk_that_is_full_while_unpacking_is_explained_and_the_data_stay() {
-    let test = "a_disk_that_is_full_while_unpacking_is_explained_and_the_data_stay";
+async fn a_disk_without_room_for_a_restore_is_explained_and_the_data_stay() {
+    let test = "a_disk_without_room_for_a_restore_is_explained_and_the_data_stay";
     let (Some(vault), Some(disk)) = (vault::open(test).await, services::small_disk(test, 24)) else { return };
     let mut site = Site::new(false);
     site.addresses = Some(vault.clone());
@@ -219,7 +219,7 @@ async fn a_disk_that_is_full_while_unpacking_is_explained_and_the_data_stay() {
     let before = picture(&data);
     let id = site.command(&spec.server, Action::RestoreInstance { backup: backup.clone(), try_only: false }).await;
     let (words, retryable) = refused(&mut site, &id).await;
-    assert!(words.contains("disk of the node is full") && retryable, "{words}");
+    assert!(words.contains("free some space on the node") && retryable, "{words}");
     assert_eq!(picture(&data), before);
     assert!(!site.home(&spec.server).join("restored").exists());
     std::fs::remove_file(data.join("large")).unwrap();
