@@ -295,8 +295,9 @@ async fn ask(person: &Person, method: &str, path: &str, by_token: bool) -> Meets
         Some(program) if by_token => program.ask(verb, path, None).await,
         Some(_) | None => person.browser.send(verb, path, &[("origin", &person.browser.url)], "").await,
     };
-    // Logging out leads to the login as well, with a word about it.
-    if matches!(path, "/auth/logout" | "/account/logout-everywhere") && answer.headers.contains_key("set-cookie") {
+    // Logging out leads to the login as well, with a word about it that is not the one for a session that had ended before.
+    let word = |cookie: &reqwest::header::HeaderValue| !cookie.to_str().unwrap_or_default().contains("=over");
+    if matches!(path, "/auth/logout" | "/account/logout-everywhere") && answer.headers.get_all("set-cookie").iter().any(word) {
         return Meets::Open;
     }
     met_answer(&answer)

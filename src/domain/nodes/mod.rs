@@ -10,9 +10,10 @@ use std::sync::Arc;
 
 use super::servers::Emptying;
 use super::{Actor, Change, Ctx, Refusal};
-use crate::model::ids::{NodeId, PanelId};
+use crate::model::ids::{CommandId, NodeId, PanelId};
 use crate::model::nodes::Node;
 use crate::model::servers::{Pending, Server};
+use crate::model::time::Millis;
 use crate::model::users::Right;
 use crate::store::{Db, StoreError, commands, nodes, panel, servers};
 use crate::wire::agent::{Command, ToNode, VERSION};
@@ -115,6 +116,14 @@ pub async fn greet(ctx: &Ctx, node: &NodeId) -> Result<(), Refusal> {
     all.extend(
         leaving.filter(|server| matches!(&server.pending, Some(Pending::Arriving { from, .. }) if from == node)).map(|server| server.id),
     );
+    // Nor is what it still has to be told about unknown: a server whose row has gone is removed by its command, not moved aside before it.
+    let now = ctx.clock.now();
+    let waiting = commands::unanswered(&ctx.db, Some(node), Millis(i64::MAX), BATCH).await?.into_iter();
+    let waiting: Vec<(CommandId, Command)> =
+        waiting.filter_map(|stored| Some((stored.id, serde_json::from_str(&stored.body).ok()?))).collect();
+    all.extend(waiting.iter().map(|(_, command)| command.server.clone()));
+    all.sort();
+    all.dedup();
     let welcome = ToNode::Welcome { version: VERSION, panel: ctx.panel.clone(), servers: all };
     if ctx.engine.deliver(node, welcome).is_err() {
         return Ok(());
@@ -122,12 +131,9 @@ pub async fn greet(ctx: &Ctx, node: &NodeId) -> Result<(), Refusal> {
     if let Some(node) = nodes::by_id(&ctx.db, node).await?.filter(|node| node.dev_mode) {
         let _later = ctx.engine.deliver(&node.id, ToNode::SetDevMode { on: true });
     }
-    let now = ctx.clock.now();
-    for stored in commands::unanswered(&ctx.db, Some(node), now, BATCH).await? {
-        if let Ok(command) = serde_json::from_str::<Command>(&stored.body)
-            && ctx.engine.deliver(node, ToNode::Command(command)).is_ok()
-        {
-            commands::sent(&ctx.db, &stored.id, now).await?;
+    for (id, command) in waiting {
+        if ctx.engine.deliver(node, ToNode::Command(command)).is_ok() {
+            commands::sent(&ctx.db, &id, now).await?;
         }
     }
     Ok(())
