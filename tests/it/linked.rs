@@ -190,7 +190,8 @@ impl Panel {
     pub async fn linked(&self, id: &NodeId) -> Node {
         until(&format!("{id} is linked"), || async {
             let node = self.node(id).await;
-            (node.seen_at == Some(self.ctx.clock.now()) && node.wire.is_some()).then_some(node)
+            // Joining counts as being seen, and a try from before it may still be turned away.
+            (node.seen_at == Some(self.ctx.clock.now()) && node.wire.is_some() && node.refused.is_none()).then_some(node)
         })
         .await
     }
