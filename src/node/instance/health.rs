@@ -45,9 +45,10 @@ async fn alive(pid: Option<i64>, address: Ipv4Addr, spec: &InstanceSpec) -> Opti
             Some(timeout(ANSWER_WAIT, answers(SocketAddr::from((address, *port)), &question)).await.is_ok())
         }
         Ready::TcpAccept { port } => {
-            let knock = timeout(ANSWER_WAIT, TcpStream::connect(SocketAddr::from((address, *port)))).await;
+            // Closed again at once: for the game it is a look, and no visitor.
+            let knocked = matches!(timeout(ANSWER_WAIT, TcpStream::connect(SocketAddr::from((address, *port)))).await, Ok(Ok(_)));
             // The kernel says yes for a game that hangs: what counts is that it takes the connection.
-            if matches!(knock, Ok(Ok(_))) { taken(pid?, *port).await } else { Some(false) }
+            if knocked { taken(pid?, *port).await } else { Some(false) }
         }
         Ready::LogLine { .. } => {
             let port = spec.ports.iter().find(|port| port.protocol == Protocol::Tcp)?;
