@@ -20,6 +20,12 @@ enum Starts {
 use Starts as S;
 
 #[derive(FromRow)]
+struct StartRow {
+    from_ms: i64,
+    to_ms: Option<i64>,
+}
+
+#[derive(FromRow)]
 struct NumberRow {
     number: i64,
 }
@@ -35,11 +41,16 @@ pub async fn keep(db: &Db, server: &ServerId, start: Run) -> Result<(), StoreErr
     db.run(&insert).await.map(drop)
 }
 
-/// Has this start been told before?
-pub async fn is_known(db: &Db, server: &ServerId, from: Millis) -> Result<bool, StoreError> {
-    const KNOWN: &str = "SELECT CAST(COUNT(*) AS BIGINT) AS number FROM starts WHERE server = $1 AND from_ms = $2";
-    let row: Option<NumberRow> = db.opt(Sql::Text(KNOWN, vec![server.as_str().into(), from.0.into()])).await?;
-    Ok(row.is_some_and(|row| row.number > 0))
+/// Those of some starts that have been told before.
+pub async fn kept(db: &Db, server: &ServerId, begins: impl Iterator<Item = Millis>) -> Result<Vec<Run>, StoreError> {
+    let select = Query::select()
+        .columns([S::FromMs, S::ToMs])
+        .from(S::Table)
+        .and_where(Expr::col(S::Server).eq(server.as_str()))
+        .and_where(Expr::col(S::FromMs).is_in(begins.map(|from| from.0)))
+        .to_owned();
+    let rows: Vec<StartRow> = db.all(&select).await?;
+    Ok(rows.into_iter().map(|row| Run { from: Millis(row.from_ms), to: row.to_ms.map(Millis) }).collect())
 }
 
 /// How long all starts together took that began in a time, in milliseconds. Those without an end are not counted.

@@ -56,9 +56,15 @@ pub(super) async fn keep(tx: &Tx, server: &Server, report: &InstanceReport, now:
 /// Keeps the starts of a report. What lies past the free time of a day is charged as if it had run: a game that never answers burns a
 /// machine as much as one that does. Gives the begin of what is charged and has no end yet.
 async fn starts(tx: &Tx, server: &Server, report: &InstanceReport, earliest: Millis, now: Millis) -> Result<Option<Millis>, Refusal> {
+    let told = &report.starts[report.starts.len().saturating_sub(RUNS_KEPT)..];
+    let kept = if told.is_empty() { Vec::new() } else { starts::kept(tx, &server.id, told.iter().map(|start| start.from)).await? };
     let mut open = None;
-    for start in report.starts.iter().rev().take(RUNS_KEPT).rev() {
-        let known = starts::is_known(tx, &server.id, start.from).await?;
+    for start in told {
+        if start.to.is_some() && kept.contains(start) {
+            // Told again as it was: what it cost is known.
+            continue;
+        }
+        let known = kept.iter().any(|one| one.from == start.from);
         if !known && now.since(start.from) > START_TOLD {
             // Told long ago and forgotten here since.
             continue;
