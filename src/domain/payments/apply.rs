@@ -93,8 +93,14 @@ pub(in crate::domain) async fn checkout(ctx: &Ctx, tx: &Tx, seen: &CheckoutSeen,
     // Less than the price, or no money at all, is only believed of Stripe itself.
     let free = seen.state == SessionState::Free && seen.cents == Some(0) && source == Source::Asked;
     let exact = seen.cents == Some(row.cents);
-    let Some(cents) = paid.filter(|_| exact || source == Source::Asked).or(free.then_some(0)) else {
-        return unsettled(ctx, tx, &row, &money, source).await;
+    let cents = match paid.filter(|_| exact || source == Source::Asked).or(free.then_some(0)) {
+        Some(cents) => cents,
+        None if matches!(seen.state, SessionState::Paid | SessionState::Free) => {
+            return unsettled(ctx, tx, &row, &money, source).await;
+        }
+        // Nobody has paid yet: what it would come to matters once somebody does.
+        None if row.session.as_ref() == Some(&seen.id) => row.cents,
+        None => return Ok(Applied::Nothing),
     };
     row.session = Some(seen.id.clone());
     row.intent = seen.intent.clone().or(row.intent);

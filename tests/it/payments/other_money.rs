@@ -126,3 +126,29 @@ async fn a_session_in_a_shape_that_nobody_knows_is_asked_for_and_one_that_costs_
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_page_in_other_money_that_nobody_pays_at_is_over_when_stripe_says_so() {
+    let test = "a_page_in_other_money_that_nobody_pays_at_is_over_when_stripe_says_so";
+    selling(test, Policy::default(), |world, peer| async move {
+        let ada = world.player("ada@example.org").await;
+        for is_told in [true, false] {
+            let (id, session) = begin(&world, &peer, &ada, "25").await;
+            peer.reprice(&session, |one| one["currency"] = "usd".into());
+            let over = peer.expire(&session);
+            if is_told {
+                assert_eq!(hear(&world, &peer.tell(Age::New, "checkout.session.expired", over)).await, Heard::Now);
+            } else {
+                world.clock.pass(2 * DAY);
+                look(&world).await;
+            }
+            let row = payment(&world, &id).await;
+            assert_eq!((row.state, row.due_at), (State::Expired, None), "told: {is_told}");
+        }
+        let admin = world.admin().await;
+        assert_eq!(payments::differences(&world.ctx, &admin).await.expect("an admin may"), [], "there is nothing to refund");
+        assert_eq!(balance(&world, &ada).await, SIGNUP);
+        world.ctx.clone()
+    })
+    .await;
+}
