@@ -34,13 +34,17 @@ fn field(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
-/// Folders of one process by controller; version 2 has the empty name.
-fn groups(text: &str) -> HashMap<&str, &str> {
+/// Folders of one process by controller; version 2 has the empty name. A path that is empty or leads upwards belongs to more than the
+/// process's container: it is left out.
+pub(super) fn groups(text: &str) -> HashMap<&str, &str> {
     let mut found = HashMap::new();
     for line in text.lines() {
         let mut parts = line.splitn(3, ':').skip(1);
         if let (Some(controllers), Some(path)) = (parts.next(), parts.next()) {
-            found.extend(controllers.split(',').map(|name| (name, path.trim_start_matches('/'))));
+            let path = path.trim_start_matches('/');
+            if !path.is_empty() && !path.contains("..") {
+                found.extend(controllers.split(',').map(|name| (name, path)));
+            }
         }
     }
     found
@@ -50,19 +54,17 @@ fn from_kernel(pid: i64) -> Usage {
     let root = PathBuf::from("/sys/fs/cgroup");
     let Ok(text) = fs::read_to_string(format!("/proc/{pid}/cgroup")) else { return (None, None) };
     let groups = groups(&text);
-    // A path that leads upwards belongs to another namespace: not ours to read.
-    let folder = |name: &str| groups.get(name).filter(|path| !path.is_empty() && !path.contains("..")).copied();
     let without_cache = |usage: u64, stat: PathBuf, key: &str| {
         let stat = fs::read_to_string(stat).unwrap_or_default();
         usage.saturating_sub(field(&stat, key).unwrap_or_default())
     };
-    if let (Some(cpu), Some(memory)) = (folder("cpuacct"), folder("memory")) {
+    if let (Some(cpu), Some(memory)) = (groups.get("cpuacct"), groups.get("memory")) {
         let memory = root.join("memory").join(memory);
         let used = number(memory.join("memory.usage_in_bytes"));
         let used = used.map(|usage| without_cache(usage, memory.join("memory.stat"), "total_inactive_file"));
         return (number(root.join("cpuacct").join(cpu).join("cpuacct.usage")), used);
     }
-    let Some(folder) = folder("").map(|path| root.join(path)) else { return (None, None) };
+    let Some(folder) = groups.get("").map(|path| root.join(path)) else { return (None, None) };
     let cpu = fs::read_to_string(folder.join("cpu.stat")).ok();
     let cpu = cpu.and_then(|text| field(&text, "usage_usec")).map(|micros| micros.saturating_mul(1_000));
     let used = number(folder.join("memory.current"));
@@ -124,6 +126,7 @@ mod tests {
     fn both_versions_of_control_groups_are_found() {
         let one = groups("5:memory:/docker/abc\n3:cpu,cpuacct:/docker/abc\n0::/x\n");
         assert_eq!((one.get("cpuacct"), one.get("memory")), (Some(&"docker/abc"), Some(&"docker/abc")));
+        assert!(groups("4:memory:/\n0::/../docker/abc\n").is_empty());
         assert_eq!(groups("0::/system.slice/docker-abc.scope\n").get(""), Some(&"system.slice/docker-abc.scope"));
     }
 
